@@ -400,7 +400,8 @@ const refusedOwners = {
   "excess": owned({ excess: u8(0) }),
   "wrap-root-of-last-root": wraps(0, 1),
   "wrap-root-twice": wraps(0, 0),
-  "wrap-roots-beyond-end": owned({ wrapCount: 255 }),
+  "wrap-root-of-only-root": owned({ wrapRoots: [[0, rootSigners[0].wrapRoot]] }),
+  "wrap-roots-beyond-end": owned({ wrapCount: 1, wrapRoots: [], issued: [] }, rooted),
   "issued-order": owned({ issued: base.owner.issued.toReversed() }),
   "issued-twice": owned({ issued: [base.owner.issued[0], base.owner.issued[0]] }),
   "issued-beyond-end": owned({ issuedCount: 0xffff }),
@@ -435,6 +436,8 @@ if (process.argv.includes("--values")) {
   });
   show("prefix tag", prefixTag("Grüße/"));
   Object.entries({ first, third, fork, planned, theft }).forEach(([name, it]) => show(`tag ${name}`, tag(it)));
+  Object.entries({ hostMember, readerAgain }).forEach(([name, it]) => show(`digest ${name}`, kept(it)));
+  show("further recipient", further[0][1]);
   for (const [name, bytes] of files) {
     if (name.endsWith(".certificate") && !name.includes("refused")) show(`digest ${name}`, kept(bytes));
     console.log(`length ${name} ${bytes.length}`);
