@@ -37,6 +37,8 @@ pub const ROOTS_MAX: usize = 16;
 pub const REVOKED_MAX: usize = 2048;
 /// Most certificates of older roots that a charter keeps (docs/next/FORMAT 13).
 pub const KEPT_MAX: usize = 4096;
+/// Most recipients of a vault beside the epoch's own (docs/next/FORMAT 13).
+pub const FURTHER_MAX: usize = 30;
 
 /// Most identities in an identity file.
 pub const IDENTITIES_MAX: usize = 32;

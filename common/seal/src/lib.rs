@@ -52,6 +52,7 @@
 //!
 //! ```text
 //! blob kit     sealed blobs: the states of sealing and opening one; recovery kits
+//! vault        certificates and charters: issuing them, and what they seal for members and owners
 //! keys         key files; roots, members, epochs and devices of vaults
 //! age chunked  recipients and identities; messages of chunks
 //! aead         two AEADs, two implementations of each
@@ -63,6 +64,7 @@ pub mod blob;
 pub mod chunked;
 pub mod keys;
 pub mod kit;
+pub mod vault;
 
 #[cfg(test)]
 mod tests;

@@ -60,6 +60,34 @@ impl Recipient {
         }
     }
 
+    /// Accepts an X25519 public key: the point alone.
+    ///
+    /// # Errors
+    /// When it is not canonical, or of low order.
+    pub(crate) fn parse_x25519(key: [u8; POINT_BYTES]) -> Result<Self, RecipientError> {
+        if !is_canonical(&key) || is_low_order(&key) {
+            return Err(RecipientError::Key);
+        }
+        Ok(Self::of_x25519(key))
+    }
+
+    /// Accepts an X-Wing public key of 1,216 bytes.
+    ///
+    /// # Errors
+    /// When a half of it is not a valid key.
+    pub(crate) fn parse_hybrid(key: &[u8]) -> Result<Self, RecipientError> {
+        let key = mlkem768x25519::PublicKey::from_bytes(key).ok_or(RecipientError::Key)?;
+        Ok(Self::of_hybrid(key))
+    }
+
+    /// The bytes of the public key, which has 32 or 1,216.
+    pub(crate) fn key_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::X25519(key) => key.0.to_vec(),
+            Self::MlKem768X25519(key) => key.0.to_bytes(),
+        }
+    }
+
     pub(super) const fn of_x25519(key: [u8; POINT_BYTES]) -> Self {
         Self::X25519(X25519Recipient(key))
     }
@@ -74,9 +102,7 @@ impl FromStr for Recipient {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.starts_with("age1pq1") {
-            let key = long_bech32::decode(HYBRID_PREFIX, text)?;
-            let key = mlkem768x25519::PublicKey::from_bytes(&key).ok_or(RecipientError::Key)?;
-            return Ok(Self::of_hybrid(key));
+            return Self::parse_hybrid(&long_bech32::decode(HYBRID_PREFIX, text)?);
         }
         // The data part has no `1`, so a second `1` means a longer prefix: that of a plugin or a
         // newer type.
@@ -84,11 +110,7 @@ impl FromStr for Recipient {
             return Err(RecipientError::UnknownType);
         }
         let key = long_bech32::decode(X25519_PREFIX, text)?;
-        let key = key.as_slice().try_into().map_err(|_| RecipientError::Key)?;
-        if !is_canonical(&key) || is_low_order(&key) {
-            return Err(RecipientError::Key);
-        }
-        Ok(Self::of_x25519(key))
+        Self::parse_x25519(key.as_slice().try_into().map_err(|_| RecipientError::Key)?)
     }
 }
 

@@ -62,7 +62,12 @@ impl RootSecret {
         if self.signer().vault_id() != *vault {
             return Err(NotFirstRoot);
         }
-        Ok(MemberSecret::of(derive::key(self.as_bytes(), "zput/v2/member")))
+        Ok(self.own_member_secret())
+    }
+
+    /// The member secret of the vault that this root makes as root 0.
+    pub(crate) fn own_member_secret(&self) -> MemberSecret {
+        MemberSecret::of(derive::key(self.as_bytes(), "zput/v2/member"))
     }
 
     /// The secret of `epoch`, if it begins while this root is in force (FORMAT 10, `E_k`).

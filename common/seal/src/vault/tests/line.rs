@@ -1,0 +1,161 @@
+//! Random lines of charters: each follows the one before, and opens for those that go on.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use zput_proto::vault::{Follows, Recipients};
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Change {
+    Note(u8, Role),
+    Revoke(u8),
+    Rotate,
+    Further(u8),
+    Succeed(Handover),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let role = prop_oneof![Just(Role::Member), Just(Role::Get), Just(Role::Put), Just(Role::List)];
+    let handover = prop_oneof![Just(Handover::Planned), Just(Handover::Theft)];
+    prop_oneof![
+        4 => (0..6_u8, role).prop_map(|(device, role)| Change::Note(device, role)),
+        2 => (0..6_u8).prop_map(Change::Revoke),
+        1 => Just(Change::Rotate),
+        1 => (0..3_u8).prop_map(Change::Further),
+        1 => handover.prop_map(Change::Succeed),
+    ]
+}
+
+/// What the line should be, kept by other means than charters.
+#[derive(Default)]
+struct Model {
+    /// The roots, of which the last signs.
+    roots: Vec<RootSecret>,
+    /// From which root on wrap keys still count.
+    trusted: usize,
+    /// Key files that have a wrap key, by device and root.
+    readers: BTreeSet<(u8, usize)>,
+    revoked: BTreeSet<u8>,
+    further: u8,
+    epoch: u32,
+    /// The root in force in each epoch.
+    epochs: BTreeMap<u32, usize>,
+}
+
+impl Model {
+    /// Makes the changes in a draft; gives whether there was one that needs a new epoch.
+    fn apply(&mut self, draft: &mut CharterDraft, changes: &[Change]) {
+        let mut is_new = false;
+        for change in changes {
+            let last = self.roots.len() - 1;
+            match change {
+                Change::Note(device, role) if !self.revoked.contains(device) => {
+                    let root = &self.roots[last];
+                    let certificate = certify(root, last as u8, draft.vault(), 40 * device, *role);
+                    draft.note(certificate, *role, "label").unwrap();
+                    if matches!(role, Role::Member | Role::Get) {
+                        self.readers.insert((*device, last));
+                    }
+                }
+                Change::Note(device, role) => {
+                    let root = &self.roots[last];
+                    let certificate = certify(root, last as u8, draft.vault(), 40 * device, *role);
+                    assert!(draft.note(certificate, *role, "label").is_err());
+                }
+                Change::Revoke(device) => {
+                    draft.revoke(super::device(40 * device), Epoch::new(0)).unwrap();
+                    self.revoked.insert(*device);
+                    is_new = true;
+                }
+                Change::Rotate => {
+                    draft.begin_epoch();
+                    is_new = true;
+                }
+                Change::Further(count) => {
+                    let one = golden_secret(0).identity().to_recipient();
+                    draft.seal_also_for(&vec![one; usize::from(*count)]).unwrap();
+                    is_new |= *count != self.further;
+                    self.further = *count;
+                }
+                Change::Succeed(handover) => {
+                    let root = RootSecret::generate(&mut rng());
+                    draft.succeed(&root, *handover, &BTreeSet::new()).unwrap();
+                    self.roots.push(root);
+                    if *handover == Handover::Theft {
+                        self.trusted = self.roots.len() - 1;
+                    }
+                    is_new = true;
+                }
+            }
+        }
+        if is_new && !self.epochs.is_empty() {
+            self.epoch += 1;
+        }
+        self.epochs.insert(self.epoch, self.roots.len() - 1);
+    }
+
+    /// What is expected of a charter that was sealed with all that.
+    fn check(&self, charter: &HeldCharter, serial: u64) {
+        let last = self.roots.last().unwrap();
+        assert_eq!((charter.serial(), charter.state().epoch()), (serial, Epoch::new(self.epoch)));
+        let owner = Owner::open(charter, &last.owner_key()).unwrap();
+        let vault = self.roots[0].signer().vault_id();
+        let member_secret = self.roots[0].member_secret(&vault).unwrap();
+        assert_eq!(owner.member_secret(), &member_secret);
+        let members = Members::open(charter, &member_secret.charter_key()).unwrap();
+        assert_eq!(members.recipients().len(), 1 + usize::from(self.further));
+        let secrets: Vec<_> = self
+            .epochs
+            .iter()
+            .map(|(epoch, root)| self.roots[*root].epoch(Epoch::new(*epoch)))
+            .collect();
+        let mut reading = 0;
+        for device in 0..6 {
+            for (index, root) in self.roots.iter().enumerate() {
+                let goes_on = self.readers.contains(&(device, index))
+                    && !self.revoked.contains(&device)
+                    && index >= self.trusted;
+                let secret = members.epoch_secret(&wrap_key(root, 40 * device));
+                assert_eq!(secret.is_ok(), goes_on, "device {device} of root {index}");
+                if let Ok(secret) = secret {
+                    reading += 1;
+                    let all: Vec<_> = members.epochs(secret).unwrap().iter().cloned().collect();
+                    assert_eq!(all, secrets);
+                }
+            }
+        }
+        assert_eq!(members.envelopes(), reading);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Each charter of a line parses, follows the one before, and opens for the key files that go
+    /// on, and for no other one.
+    #[test]
+    fn charters_of_random_line_follow_and_open_for_those_that_go_on(
+        line in prop::collection::vec(prop::collection::vec(change(), 0..4), 1..6),
+    ) {
+        let mut model = Model { roots: vec![RootSecret::generate(&mut rng())], ..Model::default() };
+        let mut known: Option<HeldCharter> = None;
+        for (serial, changes) in (1..).zip(&line) {
+            let root = model.roots.last().unwrap();
+            let mut draft = match &known {
+                None => CharterDraft::first(root, false, 1),
+                Some(known) => CharterDraft::next(known, root, serial).unwrap(),
+            };
+            model.apply(&mut draft, changes);
+            let sealed = draft.seal(&mut rng()).unwrap();
+            let charter = HeldCharter::parse(sealed.as_bytes(), sealed.state().vault()).unwrap();
+            model.check(&charter, serial);
+            if let Some(known) = known {
+                prop_assert_eq!(charter.follows(&known, Recipients::Unread), Follows::Newer);
+                prop_assert_eq!(known.follows(&charter, Recipients::Unread), Follows::Older);
+            }
+            known = Some(charter);
+        }
+    }
+}
