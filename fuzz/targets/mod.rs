@@ -11,7 +11,10 @@ mod header;
 mod header2;
 mod hello;
 mod kit;
+mod members;
 mod message;
+mod owner;
+mod sealed_v2;
 mod server_session;
 mod tail2;
 
@@ -29,7 +32,9 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("charter", charter::run),
     ("hello", hello::run),
     ("kit", kit::run),
+    ("members", members::run),
     ("message", message::run),
+    ("owner", owner::run),
     ("server_session", server_session::run),
     ("client_session", client_session::run),
 ];
