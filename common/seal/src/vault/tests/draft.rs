@@ -111,6 +111,30 @@ fn draft_begins_one_epoch_for_all_its_changes() {
     assert_eq!(owner(&charter, &root).issued().len(), 4);
 }
 
+/// FORMAT 13: "Every change of the state is a new epoch, one above the last, and so is every change
+/// of the recipients." Each change by itself begins one, and other recipients of one epoch would be
+/// a fork.
+#[test]
+fn draft_begins_epoch_for_each_kind_of_change() {
+    let (root, known) = founded();
+    let other = golden_secret(0).identity().to_recipient();
+    let changes: [&dyn Fn(&mut CharterDraft); 4] = [
+        &|draft| draft.seal_also_for(std::slice::from_ref(&other)).unwrap(),
+        &|draft| draft.revoke(device(40), Epoch::new(1)).unwrap(),
+        &|draft| draft.succeed(&golden_root(1), Handover::Planned, &[].into()).unwrap(),
+        &|draft| draft.succeed(&golden_root(1), Handover::Theft, &[].into()).unwrap(),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let mut draft = next(&known, &root);
+        change(&mut draft);
+        let charter = seal(draft);
+        assert_eq!(charter.state().epoch(), Epoch::new(1), "{number}");
+        let last = if number < 2 { &root } else { &golden_root(1) };
+        let changed = members(&charter, last).recipients_since(&members(&known, &root));
+        assert_eq!(charter.follows(&known, changed), Follows::Newer, "{number}");
+    }
+}
+
 /// Two certificates of one device and root are one key file, with one envelope.
 #[test]
 fn draft_seals_one_envelope_for_each_wrap_key() {
