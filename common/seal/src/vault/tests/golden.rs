@@ -7,12 +7,15 @@ use crate::tests::FixedRng;
 /// The script's further recipient: X25519(C0 C1 … DF, 9), as text of `age`.
 const FURTHER: &str = "age1mskv5v0gusammywl7lj8tn9rx3ltg7qs04dawedt5jhy5vxrt4zqpcu8z9";
 
+/// Who of the readers reads: the root of the certificate, and the device.
+type Reading = &'static [(usize, u8)];
+
 /// Recipients, readers and epochs of each golden charter are those of the script.
 #[test]
 fn golden_members_say_what_the_script_put_in() {
     let readers = [(0, LAPTOP), (0, HOST), (0, READER), (1, HOST), (1, READER)];
-    // Name, last epoch, whether there is the further recipient, and who of the readers reads.
-    let expected: [(&str, u32, bool, &[(usize, u8)]); 7] = [
+    // Name, last epoch, and whether there is the further recipient.
+    let expected: [(&str, u32, bool, Reading); 7] = [
         ("charter-v2/1", 0, false, &[]),
         ("charter-v2/2", 0, false, &[(0, HOST), (0, READER)]),
         ("charter-v2/3", 1, true, &[(0, READER)]),
