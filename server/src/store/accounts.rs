@@ -1,9 +1,6 @@
 //! Accounts: one file per device, which the operator may read, edit and delete.
 
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    time::SystemTime,
-};
+use std::{os::fd::AsFd, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use zput_proto::{keys::DevicePublicKey, label::is_label, message::Scopes};
@@ -50,7 +47,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Account`] when the file cannot be parsed.
     pub fn account(&self, device: &DevicePublicKey) -> Result<Option<Account>, StoreError> {
-        let Some(dir) = self.clients_dir()? else { return Ok(None) };
+        let Some(dir) = directories::open(self.fsync(), CLIENTS)? else { return Ok(None) };
         let (name, path) = (file_name(device), path(device));
         let Some(text) = small_file::read(dir.as_fd(), &name, &path)? else { return Ok(None) };
         Account::parse(&text).map(Some).map_err(|what| StoreError::Account { file: path, what })
@@ -65,7 +62,8 @@ impl Store {
         label: &str,
         scopes: Scopes,
     ) -> Result<Scopes, StoreError> {
-        let dir = self.clients_dir()?.ok_or_else(|| StoreError::Missing(CLIENTS.to_owned()))?;
+        let missing = || StoreError::Missing(CLIENTS.to_owned());
+        let dir = directories::open_for_names(self.fsync(), CLIENTS)?.ok_or_else(missing)?;
         let before = self.scopes_of(device)?.unwrap_or(Scopes::NONE);
         let scopes = before.and(scopes);
         let file = AccountFile {
@@ -78,10 +76,6 @@ impl Store {
             .map_err(|what| StoreError::Account { file: path(device), what })?;
         small_file::write(self.fsync(), dir.as_fd(), CLIENTS, &file_name(device), &text)?;
         Ok(scopes)
-    }
-
-    fn clients_dir(&self) -> Result<Option<OwnedFd>, StoreError> {
-        directories::open(self.fsync(), CLIENTS)
     }
 }
 

@@ -34,6 +34,7 @@ impl Store {
         writer: impl Into<Writer>,
     ) -> Result<Upload, StoreError> {
         self.check_writable()?;
+        self.check_clock()?;
         let Writer { device: client, connection } = writer.into();
         let target = Target { key: key.clone(), kind, condition, client };
         commit::check_early(self, &target)?;

@@ -89,9 +89,14 @@ impl Upload {
                 // The expensive fsync comes before the lock, so other writers do not wait for it.
                 store.fsync().data(received.staged.file(), "sync an upload")?;
             }
+            store.reserve_instants()?;
+            // The first use of a directory waits for syncs, and they come before the lock.
+            let name = ObjectName::for_key(&target.key);
+            store.fsync().check_writable()?;
+            drop(ShardDirs::open_or_make(store.fsync(), name.shard())?);
             let mut looks = LOOKS;
             looks.next();
-            let survey = Survey::of(store.fsync(), ObjectName::for_key(&target.key))?;
+            let survey = Survey::of(store.fsync(), name)?;
             Ok((envelope, header, looks, survey))
         })();
         match prepared {
@@ -203,10 +208,7 @@ impl PendingCommit {
             let before: Vec<&Object> = current.iter().chain(&noncurrent).collect();
             generation::check(now_ns, &header, &before)?;
         }
-        let newest = newest_noncurrent
-            .map(|(version, _)| version)
-            .max(current.as_ref().map(Object::version));
-        let version = next_version(now_ns, newest)?;
+        let version = store.next_instant(current.as_ref().map(Object::version))?;
 
         let is_small = is_small(&received);
         let Received { staged, table, length, .. } = received;
@@ -291,18 +293,6 @@ pub(super) fn condition_holds(condition: Condition, current: Option<Version>) ->
         Condition::Any => true,
         Condition::Absent => current.is_none(),
         Condition::Version(wanted) => current == Some(wanted),
-    }
-}
-
-/// STORE: "max(clock, newest version of this key in objects, history and trash + 1)". The current
-/// version need not be the newest: it may have been restored from the trash.
-fn next_version(now_ns: u64, newest: Option<Version>) -> Result<Version, StoreError> {
-    match newest {
-        None => Ok(Version(now_ns)),
-        Some(newest) => match newest.0.checked_add(1) {
-            Some(above) => Ok(Version(now_ns.max(above))),
-            None => Err(StoreError::VersionsExhausted(newest)),
-        },
     }
 }
 

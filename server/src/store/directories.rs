@@ -1,12 +1,14 @@
-//! The directories of a store, which are recreated when they are missing.
+//! The directories of a store, which are made when they are first needed.
 //!
-//! Many tools copy files only (rclone, object storage, git, `zip -D`), and others set modes of
-//! their own. A directory that such a copy leaves out was empty, so it is recreated:
-//! `zput-store.toml` alone identifies a store, and a missing directory contains no object.
+//! A missing directory is an empty one: many tools copy files only (rclone, object storage, git,
+//! `zip -D`), so `zput-store.toml` alone identifies a store. Tools also set modes of their own.
+//!
+//! A directory has the *sticky bit* until its name is durable, so that no acknowledged name hangs
+//! from a directory that a power cut can take away, and a durable directory costs nothing.
 
 use std::{
     io::{self, ErrorKind},
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -25,31 +27,70 @@ pub(super) const NON_OBJECT_DIRS: [&str; 5] = [STAGING, QUARANTINE, LOCKS, CLIEN
 /// The permissions of the group and of all other users.
 const GROUP_AND_OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
 
-/// Opens a directory of the store by its path from the store's own. A missing one is recreated;
-/// `None` on a read-only store, where a missing directory counts as empty.
+/// The directories of the first level, which are made with the store.
+pub(super) fn first_level() -> impl Iterator<Item = &'static str> {
+    NON_OBJECT_DIRS.into_iter().chain(Area::ALL.map(Area::name))
+}
+
+/// Opens a directory of the store by its path from the store's own; `None` for a missing one, which
+/// is an empty one.
 pub(super) fn open(fsync: &Fsync, path: &str) -> Result<Option<OwnedFd>, StoreError> {
-    let found = fs::open_dir(fsync.root(), path);
-    match found {
-        Err(error) if error.kind() == ErrorKind::NotFound && fsync.is_read_only() => Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => recreate(fsync, path).map(Some),
+    match fs::open_dir(fsync.root(), path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         found => found.context_read("open a directory", path).map(Some),
     }
 }
 
-fn recreate(fsync: &Fsync, path: &str) -> Result<OwnedFd, StoreError> {
-    const MAKING: &str = "make a directory again";
+/// Opens a directory of the store, and makes it where it is missing; `None` on a read-only store
+/// without it. Before a name is made in it, it has to be [settled](settle).
+pub(super) fn open_or_make(fsync: &Fsync, path: &str) -> Result<Option<OwnedFd>, StoreError> {
+    match open(fsync, path)? {
+        None if !fsync.is_read_only() => make(fsync, path).map(Some),
+        found => Ok(found),
+    }
+}
+
+/// Opens a directory of the store to make names in it: as [`open_or_make`], and settled.
+pub(super) fn open_for_names(fsync: &Fsync, path: &str) -> Result<Option<OwnedFd>, StoreError> {
+    let dir = open_or_make(fsync, path)?;
+    if let Some(dir) = &dir {
+        settle(fsync, dir, path)?;
+    }
+    Ok(dir)
+}
+
+/// STORE: "A process that is about to make a name in a directory with the bit syncs the directory
+/// above first." Of a directory without the bit this only looks at the mode. `dir` is `path` from
+/// the store's directory.
+pub(super) fn settle(fsync: &Fsync, dir: impl AsFd, path: &str) -> Result<(), StoreError> {
+    let mode = fs::stat(&dir).context_read("look at a directory", path)?.mode;
+    if !mode.contains(Mode::SVTX) || fsync.is_read_only() {
+        return Ok(());
+    }
+    let above = path.rsplit_once('/').map_or(".", |(above, _)| above);
+    fsync.dir(fs::open_dir(fsync.root(), above).context_read("open a directory", above)?)?;
+    if let Err(error) = fs::set_open_mode(dir, mode.difference(Mode::SVTX)) {
+        // The next one who makes a name there syncs the directory above once more.
+        tracing::debug!(directory = path, %error, "the sticky bit stays");
+    }
+    Ok(())
+}
+
+fn make(fsync: &Fsync, path: &str) -> Result<OwnedFd, StoreError> {
+    const MAKING: &str = "make a directory";
     // The store's directory must still be in its place: the mount point of a disk that was
     // unmounted, or another store, must not get a directory.
     fsync.check_root()?;
-    let mut dir = fs::open_dir(fsync.root(), ".").context_file(MAKING, path)?;
-    for name in path.split('/') {
-        if fs::make_dir(&dir, name).context_file(MAKING, path)? {
-            fsync.dir(&dir)?;
-        }
-        dir = fs::open_dir(&dir, name).context_file(MAKING, path)?;
+    let (above, name) = match path.rsplit_once('/') {
+        Some((above, name)) => (open_for_names(fsync, above)?, name),
+        None => (fs::open_dir(fsync.root(), ".").map(Some).context_file(MAKING, path)?, path),
+    };
+    let above = above.ok_or_else(|| StoreError::Missing(path.to_owned()))?;
+    let is_made = fs::make_dir(&above, name, fs::UNSETTLED_DIR_MODE).context_file(MAKING, path)?;
+    if is_made && !path.contains('/') {
+        tracing::warn!(directory = path, "made a missing directory of the store again");
     }
-    tracing::warn!(directory = path, "recreated a missing directory of the store");
-    Ok(dir)
+    fs::open_dir(&above, name).context_file(MAKING, path)
 }
 
 /// A directory of the store that is kept open.
@@ -68,7 +109,7 @@ impl OpenDirectory {
         Self { path, open: Mutex::new(None) }
     }
 
-    /// The directory that has the path now. A removed one is recreated, and one that took its place
+    /// The directory that has the path now. A removed one is made again, and one that took its place
     /// is opened; `None` on a read-only store without it.
     pub(super) fn get(&self, fsync: &Fsync) -> Result<Option<Arc<OwnedFd>>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +120,7 @@ impl OpenDirectory {
             return Ok(Some(Arc::clone(dir)));
         }
         *open = None;
-        let Some(dir) = self::open(fsync, self.path)? else { return Ok(None) };
+        let Some(dir) = open_for_names(fsync, self.path)? else { return Ok(None) };
         let (dir, inode) = {
             let inode = fs::stat(&dir).context_read("look at a directory", self.path)?.inode;
             (Arc::new(dir), inode)
@@ -92,7 +133,7 @@ impl OpenDirectory {
 /// The deviations from a store's layout that were found when the store was opened.
 #[derive(Debug, Default)]
 struct Repairs {
-    /// Number of directories and lock files that were missing.
+    /// Number of directories of the first level that were missing.
     missing: usize,
     /// Number of files and directories that other users could access, or their owner could not.
     wrong_mode: usize,
@@ -102,25 +143,23 @@ struct Repairs {
     key_was_open: bool,
 }
 
-/// Recreates missing directories and lock files, removes other users' access, and restores the
-/// owner's access where a copy lost it.
+/// Makes missing directories of the first level again, removes other users' access, and restores
+/// the owner's access where a copy lost it.
 ///
 /// # Errors
-/// When something else is in the place of a directory, or a missing one cannot be made.
+/// When something else is in the place of a directory or a lock, or a missing directory of the
+/// first level cannot be made.
 pub(super) fn repair(fsync: &Fsync) -> Result<(), StoreError> {
     let mut repair = Repair { fsync, done: Repairs::default() };
-    let areas = Area::ALL.map(Area::name);
-    for dir in NON_OBJECT_DIRS.into_iter().chain(areas) {
-        repair.directory(fsync.root(), dir, dir)?;
+    for dir in first_level() {
+        if !repair.directory(fsync.root(), dir, dir)? {
+            repair.done.missing += 1;
+            open_for_names(fsync, dir)?;
+        }
     }
-    fsync_dir_if(fsync, repair.done.missing > 0, fsync.root())?;
-    for dir in areas.into_iter().chain([LOCKS]) {
-        let fd = match fs::open_dir(fsync.root(), dir) {
-            // Missing only on a read-only store, where it could not be recreated.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            fd => fd.context_read("open a directory", dir)?,
-        };
-        let before = repair.done.missing;
+    for dir in Area::ALL.map(Area::name).into_iter().chain([LOCKS]) {
+        // Missing only on a read-only store, where it could not be made.
+        let Some(fd) = open(fsync, dir)? else { continue };
         for shard in Shard::all() {
             let (name, path) = (shard.to_string(), format!("{dir}/{shard}"));
             if dir == LOCKS {
@@ -129,15 +168,10 @@ pub(super) fn repair(fsync: &Fsync) -> Result<(), StoreError> {
                 repair.directory(fd.as_fd(), &name, &path)?;
             }
         }
-        fsync_dir_if(fsync, repair.done.missing > before, fd.as_fd())?;
     }
     repair.server_key()?;
     repair.done.log(fsync.is_read_only());
     Ok(())
-}
-
-fn fsync_dir_if(fsync: &Fsync, changed: bool, dir: BorrowedFd<'_>) -> Result<(), StoreError> {
-    if changed && !fsync.is_read_only() { fsync.dir(dir) } else { Ok(()) }
 }
 
 struct Repair<'a> {
@@ -146,34 +180,28 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
+    /// Returns whether there is such a directory.
     fn directory(
         &mut self,
         above: BorrowedFd<'_>,
         name: &str,
         path: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let Some(mode) = kind_at(above, name, path, EntryKind::Directory)? else {
-            self.done.missing += 1;
-            if !self.fsync.is_read_only() {
-                fs::make_dir(above, name).context_file("make a directory again", path)?;
-            }
-            return Ok(());
+            return Ok(false);
         };
         // A set-group-ID bit of a directory that a group shares is inherited by the directories
-        // below, and kept.
-        let wanted = fs::DIR_MODE | (mode & Mode::SGID);
+        // below, and kept. The sticky bit says that the directory's name may not be durable.
+        let wanted = fs::DIR_MODE | (mode & (Mode::SGID | Mode::SVTX));
         if mode != wanted {
             self.set_mode(above, name, path, wanted);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn lock(&mut self, above: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), StoreError> {
-        let Some(mode) = kind_at(above, name, path, EntryKind::File)? else {
-            self.done.missing += 1;
-            return if self.fsync.is_read_only() { Ok(()) } else { make_lock(above, name, path) };
-        };
-        if !mode.contains(fs::FILE_MODE) {
+        let mode = kind_at(above, name, path, EntryKind::File)?;
+        if mode.is_some_and(|mode| !mode.contains(fs::FILE_MODE)) {
             self.set_mode(above, name, path, fs::FILE_MODE);
         }
         Ok(())
@@ -205,7 +233,7 @@ pub(super) fn make_lock(above: BorrowedFd<'_>, name: &str, path: &str) -> Result
     match fs::create(above, name) {
         // Another process created it first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop).context_file("make a lock again", path),
+        made => made.map(drop).context_file("make a lock", path),
     }
 }
 

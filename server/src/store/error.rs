@@ -42,6 +42,29 @@ pub enum StoreError {
         /// The format number in `zput-store.toml`.
         found: u64,
     },
+    /// The store was made by a version of zput from before the first release.
+    #[error(
+        "this store has format {found}, from before the first release of zput; this zput knows \
+         format {} and converts no store: get what is in it with the zput that made it, and put \
+         that into a new directory",
+        super::layout::FORMAT
+    )]
+    OlderFormat {
+        /// The format number in `zput-store.toml`.
+        found: u64,
+    },
+    /// `zput-store.toml` has a word in `incompatible` that this version does not know.
+    #[error(
+        "this store has the feature {0:?}, which this zput does not know: use the zput that made \
+         or changed it"
+    )]
+    UnknownFeature(String),
+    /// `zput-store.toml` lacks a word that each store of this version has.
+    #[error(
+        "this store does not have the feature {0:?}, so another version of zput made it: use that \
+         one"
+    )]
+    MissingFeature(&'static str),
     /// The directory cannot be written to.
     #[error("this directory cannot be written to: {0}")]
     NotWritable(#[source] io::Error),
@@ -96,6 +119,12 @@ pub enum StoreError {
     /// An object file whose record does not hold: bit rot, or a file that was changed by hand.
     #[error("a stored object is damaged: {0}")]
     Corrupt(#[from] Corruption),
+    /// Other threads or processes have had the file `clock` for 5 s.
+    #[error("the store's clock file is in use: try again")]
+    ClockInUse,
+    /// The file `clock` is missing or damaged, and is being made anew.
+    #[error("the store's clock file is missing or damaged, and is made anew: try again")]
+    ClockLost,
     /// There is no version number above this one.
     #[error("no version is left above {0}")]
     VersionsExhausted(Version),
@@ -267,6 +296,8 @@ impl StoreError {
             | Self::InUse
             | Self::Locked
             | Self::Changing
+            | Self::ClockInUse
+            | Self::ClockLost
             | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
             Self::Older { .. } => ErrorCode::Older,
@@ -284,6 +315,9 @@ impl StoreError {
             | Self::IncompleteCopy
             | Self::NoStore
             | Self::NewerFormat { .. }
+            | Self::OlderFormat { .. }
+            | Self::UnknownFeature(_)
+            | Self::MissingFeature(_)
             | Self::NotWritable(_)
             | Self::Missing(_)
             | Self::Damaged(_)
@@ -310,6 +344,8 @@ impl StoreError {
             }
             Self::Locked => Some("another writer has had the lock for 5 seconds"),
             Self::Changing => Some("writers change what is looked for too often"),
+            Self::ClockInUse => Some("the store's clock file is in use by others"),
+            Self::ClockLost => Some("the store's clock file is being made anew"),
             Self::TakenOver => Some("a newer connection of this device has taken the upload over"),
             Self::Displaced => Some("the store's directory was moved, unmounted or replaced"),
             Self::Io { .. } | Self::Unreadable { .. } if self.code() == ErrorCode::Busy => {

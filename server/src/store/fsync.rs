@@ -25,14 +25,23 @@ pub enum ReadFrom {
     Disk,
 }
 
+/// Why a store cannot be written.
+#[derive(Debug)]
+enum ReadOnly {
+    /// The error number of the attempt to write when the store was opened.
+    Denied(i32),
+    /// A word of the store that this version does not know.
+    Feature(String),
+}
+
 /// The fsyncs of a store's files and directories, with the store's directory and clock.
 #[derive(Debug)]
 pub(super) struct Fsync {
     root: Root,
     clock: Clock,
     group_commit: GroupCommit,
-    /// The error number of the attempt to write when the store was opened, if it failed.
-    read_only: Option<i32>,
+    /// Why nothing can be written, if so.
+    read_only: Option<ReadOnly>,
     /// Failed fsyncs that could not be recorded in `suspect.toml`. While this is above 0, only this
     /// process knows that the store is suspect.
     pub(super) unrecorded_failures: AtomicU64,
@@ -44,8 +53,10 @@ impl Fsync {
     /// For the store in `root`. `read_only` is the error because of which it cannot be written, if
     /// any.
     pub(super) fn new(root: Root, clock: Clock, read_only: Option<&io::Error>) -> Self {
-        let read_only = read_only
-            .map(|why| why.raw_os_error().unwrap_or(rustix::io::Errno::ROFS.raw_os_error()));
+        let read_only = read_only.map(|why| {
+            let errno = why.raw_os_error().unwrap_or(rustix::io::Errno::ROFS.raw_os_error());
+            ReadOnly::Denied(errno)
+        });
         Self {
             root,
             clock,
@@ -62,9 +73,21 @@ impl Fsync {
         self.read_only.is_some()
     }
 
+    /// From now on nothing is written: the store has a feature with which this version may only
+    /// read.
+    pub(super) fn only_read(&mut self, feature: String) {
+        self.read_only.get_or_insert(ReadOnly::Feature(feature));
+    }
+
     /// Why nothing can be written; `None` where the store can be written.
     pub(super) fn why_read_only(&self) -> Option<io::Error> {
-        self.read_only.map(io::Error::from_raw_os_error)
+        Some(match self.read_only.as_ref()? {
+            ReadOnly::Denied(errno) => io::Error::from_raw_os_error(*errno),
+            ReadOnly::Feature(word) => io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                format!("it has the feature {word:?}, with which this zput may only read"),
+            ),
+        })
     }
 
     /// The store's directory.

@@ -3,20 +3,22 @@
 use std::{
     ffi::OsStr,
     io::ErrorKind,
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::unix::fs::FileExt,
     path::{Component, Path},
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
 use zput_os::Clock;
 use zput_proto::keys::ServerKeySeed;
 
 use super::{
+    clock_file::ClockFile,
     directories,
     error::{Context, StoreError},
+    features::{Features, Opening},
     fsync::Fsync,
-    layout::{Area, FORMAT, LOCKS, SERVER_KEY_FILE, STORE_FILE, Shard},
+    layout::{CLOCK_FILE, SERVER_KEY_FILE, STORE_FILE},
+    random,
     root::Root,
     server_key, small_file,
 };
@@ -27,17 +29,6 @@ use crate::sys::fs;
 const UNFINISHED_STORE_FILE: &str = ".tmp-zput-store.toml";
 /// The directory that a new ext4 file system has in its root.
 const LOST_AND_FOUND: &str = "lost+found";
-
-const STORE_FILE_TEXT: &str = "\
-# This directory is a zput store. docs/STORE.md says what is in it.
-format = 1
-";
-
-#[derive(Serialize, Deserialize)]
-struct StoreFile {
-    // A newer format may have more fields, so unknown ones are accepted here.
-    format: u64,
-}
 
 /// Opens the store in `path`, or creates one in an empty or missing directory. Two processes that
 /// do so at once create one store.
@@ -85,22 +76,25 @@ fn open(
         }
         Err(error) => return Err(StoreError::NotWritable(error)),
     };
-    let fsync = Fsync::new(Root::new(Arc::new(root), path)?, clock, read_only.as_ref());
-    let root = fsync.root();
+    let mut fsync = Fsync::new(Root::new(Arc::new(root), path)?, clock, read_only.as_ref());
     {
         // Locked while the store is recognised, created or repaired.
-        let alone = fs::open_dir(root, ".").context("open the store's directory")?;
+        let alone = fs::open_dir(fsync.root(), ".").context("open the store's directory")?;
         if !fsync.is_read_only() {
             fs::lock(&alone).context("lock the store's directory")?;
         }
-        match small_file::read(root, STORE_FILE, STORE_FILE)? {
-            Some(text) => check_store_file(&text)?,
+        match small_file::read(fsync.root(), STORE_FILE, STORE_FILE)? {
+            Some(text) => match Features::read(&text)? {
+                Opening::Full => {}
+                Opening::ReadOnly(word) => fsync.only_read(word),
+                Opening::Refused(word) => return Err(StoreError::UnknownFeature(word)),
+            },
             None => missing(&fsync)?,
         }
         directories::repair(&fsync)?;
     }
-    let server_key = server_key::read(root)?;
-    if let Some(why) = read_only {
+    let server_key = server_key::read(fsync.root())?;
+    if let Some(why) = fsync.why_read_only() {
         tracing::warn!(error = %why, "the store is read-only: gets and lists work, puts are refused");
     }
     Ok((Arc::new(fsync), server_key))
@@ -117,7 +111,8 @@ fn make_durable_dir(path: &Path) -> Result<(), StoreError> {
         let Some(name) = OsStr::to_str(name) else {
             return Err(std::io::Error::from(ErrorKind::InvalidFilename)).context(MAKING);
         };
-        let made = fs::open_root(parent_of(dir)).and_then(|parent| fs::make_dir(parent, name));
+        let made = fs::open_root(parent_of(dir))
+            .and_then(|parent| fs::make_dir(parent, name, fs::DIR_MODE));
         if let Err(error) = made {
             return Err(match error.kind() {
                 ErrorKind::NotADirectory => StoreError::NotADirectory,
@@ -150,16 +145,6 @@ fn sync_parent(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Checks the text of `zput-store.toml` and that its format is known.
-pub(super) fn check_store_file(text: &str) -> Result<(), StoreError> {
-    let file: StoreFile = toml::from_str(text).map_err(|_| StoreError::Damaged(STORE_FILE))?;
-    match file.format {
-        FORMAT => Ok(()),
-        found if found > FORMAT => Err(StoreError::NewerFormat { found }),
-        _ => Err(StoreError::Damaged(STORE_FILE)),
-    }
-}
-
 /// Creates a store in an empty directory, or continues an interrupted creation. The store's file
 /// gets its name last.
 fn create_layout(fsync: &Fsync) -> Result<(), StoreError> {
@@ -178,25 +163,16 @@ fn create_layout(fsync: &Fsync) -> Result<(), StoreError> {
     }
     // The process that created the file may have been killed before it synced the directory.
     fsync.dir(root)?;
-    for dir in directories::NON_OBJECT_DIRS {
-        fs::make_dir(root, dir).context("make a store")?;
+    for dir in directories::first_level() {
+        fs::make_dir(root, dir, fs::DIR_MODE).context("make a store")?;
     }
-    let locks = fs::open_dir(root, LOCKS).context("make a store")?;
-    for shard in Shard::all() {
-        directories::make_lock(locks.as_fd(), &shard.to_string(), &shard.lock_file())?;
-    }
-    fsync.dir(&locks)?;
-    for area in Area::ALL {
-        fs::make_dir(root, area.name()).context("make a store")?;
-        let area = fs::open_dir(root, area.name()).context("make a store")?;
-        for shard in Shard::all() {
-            fs::make_dir(&area, &shard.to_string()).context("make a store")?;
-        }
-        fsync.dir(&area)?;
-    }
+    create_clock(fsync)?;
     server_key::create(fsync)?;
+    let text = Features::of_new_store(&random::bytes()?);
     let file = fs::open_lock(root, UNFINISHED_STORE_FILE).context("make a store")?;
-    file.write_all_at(STORE_FILE_TEXT.as_bytes(), 0).context("make a store")?;
+    file.write_all_at(text.as_bytes(), 0).context("make a store")?;
+    // An earlier attempt may have written more.
+    file.set_len(text.len() as u64).context("make a store")?;
     fsync.data(&file, "sync a file")?;
     // All of the store is durable before the store's file gets its name, and that name is durable
     // before the temporary one is removed: the entries of a directory reach the disk in any order,
@@ -205,4 +181,19 @@ fn create_layout(fsync: &Fsync) -> Result<(), StoreError> {
     fs::link(root, UNFINISHED_STORE_FILE, root, STORE_FILE).context("make a store")?;
     fsync.dir(root)?;
     fs::unlink(root, UNFINISHED_STORE_FILE).context("make a store")
+}
+
+/// Creates the file of the newest instant, of which none has been given.
+fn create_clock(fsync: &Fsync) -> Result<(), StoreError> {
+    let file = match fs::create(fsync.root(), CLOCK_FILE) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::open_write(fsync.root(), CLOCK_FILE)
+        }
+        made => made,
+    };
+    let file = file.context("make a store")?;
+    let none = ClockFile { last: 0, reserved: 0, boot: [0; 16] };
+    file.write_all_at(&none.encode(), 0).context("make a store")?;
+    file.set_len(ClockFile::BYTES as u64).context("make a store")?;
+    fsync.data(&file, "sync a file")
 }

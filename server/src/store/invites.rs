@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -51,7 +51,8 @@ impl Store {
             scopes: scopes.names().map(str::to_owned).collect(),
             expires: small_file::rfc3339(self.clock().now_ns().saturating_add(valid_for)),
         };
-        let dir = self.invites_dir()?.ok_or_else(|| StoreError::Missing(INVITES.to_owned()))?;
+        let missing = || StoreError::Missing(INVITES.to_owned());
+        let dir = directories::open_for_names(self.fsync(), INVITES)?.ok_or_else(missing)?;
         let name = file_name(&secret);
         let text = small_file::to_toml(&file)
             .map_err(|what| StoreError::Account { file: path(&name), what })?;
@@ -129,7 +130,7 @@ impl Store {
     /// Spends an invite and returns its scopes. An invite that cannot be read or parsed is not
     /// spent, so the operator can fix it.
     fn spend(&self, secret: &InviteSecret) -> Result<Scopes, StoreError> {
-        let dir = self.invites_dir()?.ok_or(StoreError::InviteUnknown)?;
+        let dir = directories::open(self.fsync(), INVITES)?.ok_or(StoreError::InviteUnknown)?;
         let name = file_name(secret);
         let file = path(&name);
         let text = small_file::read(dir.as_fd(), &name, &file)?;
@@ -150,10 +151,6 @@ impl Store {
             return Err(StoreError::InviteExpired);
         }
         Ok(scopes)
-    }
-
-    fn invites_dir(&self) -> Result<Option<OwnedFd>, StoreError> {
-        directories::open(self.fsync(), INVITES)
     }
 }
 

@@ -11,13 +11,14 @@ use zput_proto::{
 };
 
 /// The format of the store and of all its small files.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 pub(crate) const STORE_FILE: &str = "zput-store.toml";
 pub(super) const SUSPECT_FILE: &str = "suspect.toml";
 /// The name of [`SUSPECT_FILE`] while a process verifies the store.
 pub(super) const VERIFYING_FILE: &str = "suspect-verifying.toml";
 pub(super) const SCRUB_FILE: &str = "scrub.toml";
+pub(super) const CLOCK_FILE: &str = "clock";
 pub(super) const SERVER_KEY_FILE: &str = "server.key";
 pub(super) const STAGING: &str = "staging";
 pub(super) const QUARANTINE: &str = "quarantine";

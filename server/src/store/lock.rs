@@ -184,18 +184,19 @@ fn open(fsync: &Fsync, name: LockName) -> Result<Option<File>, StoreError> {
     let shard = match name {
         LockName::Shard(shard) => shard,
         LockName::Accounts => {
-            let dir = directories::open(fsync, CLIENTS)?;
+            let dir = directories::open_for_names(fsync, CLIENTS)?;
             return dir.map(|dir| Some(dir.into())).ok_or(StoreError::Missing(path));
         }
     };
     match fs::open_lock(fsync.root(), &path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let Some(locks) = directories::open(fsync, LOCKS)? else { return Ok(None) };
             if fsync.is_read_only() {
                 return Ok(None);
             }
+            let locks = directories::open_for_names(fsync, LOCKS)?;
+            let locks = locks.ok_or_else(|| StoreError::Missing(LOCKS.to_owned()))?;
+            // It means nothing after a crash, so its name is not synced.
             directories::make_lock(locks.as_fd(), &shard.to_string(), &path)?;
-            fsync.dir(locks)?;
             fs::open_lock(fsync.root(), &path).map(Some).context_read(OPENING, path)
         }
         lock => lock.map(Some).context_read(OPENING, path),

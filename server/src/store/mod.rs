@@ -26,10 +26,12 @@
 mod accounts;
 mod begin;
 mod change_count;
+mod clock_file;
 mod commit;
 mod delete;
 mod directories;
 mod error;
+mod features;
 mod fsync;
 mod fsync_failed;
 mod generation;
@@ -38,6 +40,7 @@ mod history;
 mod in_flight;
 mod init;
 mod inspect;
+mod instants;
 mod invites;
 mod layout;
 mod lease;
@@ -64,6 +67,7 @@ pub use zput_os::Clock;
 
 pub use self::{
     accounts::Account,
+    clock_file::ClockFile,
     error::{Corruption, FormatViolation, StoreError},
     fsync::ReadFrom,
     fsync_failed::FsyncFailure,

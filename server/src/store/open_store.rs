@@ -19,6 +19,7 @@ use super::{
     fsync::Fsync,
     in_flight::InFlight,
     init,
+    instants::Instants,
     layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX, is_resume_name},
     lease::{RevokeTimeouts, TAKE_OVER_TIMEOUTS},
     staging,
@@ -45,6 +46,7 @@ pub struct Store(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) fsync: Arc<Fsync>,
+    pub(super) instants: Instants,
     pub(super) staging: OpenDirectory,
     pub(super) server_key: ServerKeySeed,
     pub(super) uploads: Semaphore,
@@ -83,8 +85,10 @@ impl Store {
         if !fsync.is_read_only() {
             remove_stale_files(&fsync)?;
         }
+        let instants = Instants::new(&fsync)?;
         let store = Self(Arc::new(Inner {
             fsync,
+            instants,
             staging,
             server_key,
             uploads: Semaphore::new(UPLOADS_MAX),

@@ -88,6 +88,7 @@ impl Store {
         let Writer { device: client, connection } = writer.into();
         let target = Target { key: key.clone(), kind: Kind::Sealed, condition, client };
         self.check_writable()?;
+        self.check_clock()?;
         let name = resume_name(target.client.as_ref(), &header.digest);
         let older_lease = match self.0.in_flight.lease(&name) {
             Some(lease) if lease.holder() < connection => Some(lease),

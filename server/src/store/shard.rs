@@ -47,9 +47,9 @@ impl LockedShard {
     ) -> Result<Self, StoreError> {
         let shard = name.shard();
         debug_assert_eq!(lock.name(), LockName::Shard(shard), "it is the lock of another shard");
-        let locked = Self { dirs: ShardDirs::open(fsync, shard)?, lock };
         fsync.check_writable()?;
-        Ok(locked)
+        // A commit has made them before: one may have been removed meanwhile.
+        Ok(Self { dirs: ShardDirs::open_or_make(fsync, shard)?, lock })
     }
 
     /// Tells readers that the current version is about to be replaced. It has its name in the

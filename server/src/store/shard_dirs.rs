@@ -25,19 +25,34 @@ pub(super) const LOOKS: Range<usize> = 0..5;
 #[derive(Debug)]
 pub(super) struct ShardDirs {
     shard: Shard,
-    /// In the order of [`Area::ALL`]. `None` where a directory is missing on a read-only store.
+    /// In the order of [`Area::ALL`]. `None` for a missing directory, which is an empty one.
     dirs: [Option<OwnedFd>; 3],
     fsync: Arc<Fsync>,
 }
 
 impl ShardDirs {
+    /// As they are, for readers.
     pub(super) fn open(fsync: &Arc<Fsync>, shard: Shard) -> Result<Self, StoreError> {
         let open = |area| directories::open(fsync, &shard.dir_in(area));
         let dirs = [open(Area::Objects)?, open(Area::History)?, open(Area::Trash)?];
         Ok(Self { shard, dirs, fsync: Arc::clone(fsync) })
     }
 
-    /// The shard's directory in an area; `None` where it is missing on a read-only store.
+    /// For writers: missing ones are made, and all are settled, so that names can be made in them.
+    /// A put makes the trash too: then a delete finds it on a full disk.
+    pub(super) fn open_or_make(fsync: &Arc<Fsync>, shard: Shard) -> Result<Self, StoreError> {
+        let open = |area| directories::open_or_make(fsync, &shard.dir_in(area));
+        let dirs = [open(Area::Objects)?, open(Area::History)?, open(Area::Trash)?];
+        // All are made before the first sync, which a journal shares with the other two.
+        for (area, dir) in Area::ALL.into_iter().zip(&dirs) {
+            if let Some(dir) = dir {
+                directories::settle(fsync, dir, &shard.dir_in(area))?;
+            }
+        }
+        Ok(Self { shard, dirs, fsync: Arc::clone(fsync) })
+    }
+
+    /// The shard's directory in an area; `None` where it is missing.
     pub(super) fn dir(&self, area: Area) -> Option<BorrowedFd<'_>> {
         self.dirs[area as usize].as_ref().map(AsFd::as_fd)
     }
@@ -163,8 +178,11 @@ impl ShardDirs {
         Ok(false)
     }
 
-    /// Makes the names in an area durable.
+    /// Makes the names in an area durable. A missing directory has none, and nothing removes one.
     pub(super) fn sync(&self, area: Area) -> Result<(), StoreError> {
-        self.fsync.dir_before_ack(self.dir_for_write(area)?)
+        match self.dir(area) {
+            Some(dir) => self.fsync.dir_before_ack(dir),
+            None => self.fsync.check_writable(),
+        }
     }
 }

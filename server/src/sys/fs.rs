@@ -22,8 +22,10 @@ use rustix::{
 
 /// The mode of every file that is created (STORE: "Directories are 0700, files 0600").
 pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-/// The mode of every directory that is made.
+/// The mode of every directory.
 pub(crate) const DIR_MODE: Mode = Mode::RWXU;
+/// The mode of a directory whose name may not be durable yet: with the sticky bit.
+pub(crate) const UNSETTLED_DIR_MODE: Mode = DIR_MODE.union(Mode::SVTX);
 
 /// openat2(2): no component may be a symbolic link or a magic link, lead above the directory, or
 /// lead onto another mount (a rename or link to there would fail with `EXDEV`, at the worst
@@ -177,8 +179,8 @@ fn open_inside(dir: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> io::Res
 
 /// Makes a directory inside `dir`; an existing one is accepted. A directory that root makes is
 /// given to the owner of `dir`. Returns whether it was made.
-pub(crate) fn make_dir(dir: impl AsFd, name: &str) -> io::Result<bool> {
-    match rustix::fs::mkdirat(&dir, name, DIR_MODE) {
+pub(crate) fn make_dir(dir: impl AsFd, name: &str, mode: Mode) -> io::Result<bool> {
+    match rustix::fs::mkdirat(&dir, name, mode) {
         Ok(()) => {
             give_to_owner(&dir, open_dir(&dir, name)?)?;
             Ok(true)
@@ -186,6 +188,11 @@ pub(crate) fn make_dir(dir: impl AsFd, name: &str) -> io::Result<bool> {
         Err(rustix::io::Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Sets the mode of an open file or directory.
+pub(crate) fn set_open_mode(file: impl AsFd, mode: Mode) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(file, mode)?)
 }
 
 /// Sets the mode of a file or directory in `dir`. A link is not followed.

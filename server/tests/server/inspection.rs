@@ -128,7 +128,7 @@ fn zserve_check_finds_corrupt_record_and_leaves_it() {
 
 /// What a server finds out when a sync fails (STORE, "Suspicion").
 fn suspect(dir: &TempDir) {
-    let text = "format = 1\nsince = \"2026-11-21T10:00:00Z\"\ndoing = \"sync a record\"\n";
+    let text = "format = 2\nsince = \"2026-11-21T10:00:00Z\"\ndoing = \"sync a record\"\n";
     fs::write(dir.path().join("store/suspect.toml"), text).unwrap();
 }
 

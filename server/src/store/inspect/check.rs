@@ -79,7 +79,8 @@ impl Store {
         watcher: &mut dyn Observer,
     ) -> Result<CheckReport, StoreError> {
         let report = CheckReport { leftovers: self.count_leftovers()?, ..CheckReport::default() };
-        let mut run = Run { store: self, depth, watcher, block: Vec::new(), report };
+        let reserved = self.reserved();
+        let mut run = Run { store: self, depth, watcher, block: Vec::new(), reserved, report };
         let from = if depth == Depth::Bytes { ReadFrom::Disk } else { ReadFrom::PageCache };
         for damage in self.corrupt_small_files(from)? {
             run.on_damage(damage);
@@ -91,6 +92,13 @@ impl Store {
             }
         }
         Ok(run.report)
+    }
+
+    /// No version has a number above this one.
+    fn reserved(&self) -> u64 {
+        let clock = self.read_clock(ReadFrom::PageCache).ok().flatten().flatten();
+        // What is missing or damaged says nothing, and is reported by itself.
+        clock.map_or(u64::MAX, |clock| clock.last.max(clock.reserved))
     }
 
     fn count_leftovers(&self) -> Result<Leftovers, StoreError> {
@@ -124,6 +132,8 @@ struct Run<'a> {
     depth: Depth,
     watcher: &'a mut dyn Observer,
     block: Vec<u8>,
+    /// [`Store::reserved`], as it was when it mattered last.
+    reserved: u64,
     report: CheckReport,
 }
 
@@ -157,6 +167,11 @@ impl Run<'_> {
         match self.verify(file_ref, parsed) {
             Ok(Verified::Intact(object)) => {
                 self.count(file_ref, &object);
+                if self.is_beyond_clock(&object) {
+                    let what = "its number is above those that the store's clock has reserved: \
+                                remove the file \"clock\", and the next put makes it anew";
+                    self.on_damage(damage(Some(object.key().to_string()), what.to_owned(), None));
+                }
                 if self.store.has_duplicate(file_ref, parsed, &object)? {
                     let what = Corruption::DuplicateVersion.to_string();
                     self.on_damage(damage(Some(object.key().to_string()), what, None));
@@ -205,6 +220,15 @@ impl Run<'_> {
         let mut on_read = |bytes| watcher.on_read(bytes);
         let (from, block) = (ReadFrom::Disk, &mut self.block);
         read(self.store, &mut Reader { from, read: &mut on_read, block })
+    }
+
+    fn is_beyond_clock(&mut self, object: &Object) -> bool {
+        let is_beyond = |reserved: u64| object.version().0 > reserved;
+        if is_beyond(self.reserved) {
+            // It may have been put since.
+            self.reserved = self.store.reserved();
+        }
+        is_beyond(self.reserved)
     }
 
     /// Counts an intact version.

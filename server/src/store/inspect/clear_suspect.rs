@@ -53,16 +53,15 @@ impl Store {
         Ok(Some(ClearReport { report, cleared }))
     }
 
-    /// Syncs every directory again, so that entries the kernel still holds dirty reach the disk.
+    /// Syncs every directory that exists again, so that entries the kernel still holds dirty reach the disk.
     fn sync_directories(&self) -> Result<(), StoreError> {
         let shards =
             Area::ALL.into_iter().flat_map(|area| Shard::all().map(move |s| s.dir_in(area)));
-        let areas = Area::ALL.map(Area::name);
-        let other_dirs = directories::NON_OBJECT_DIRS.into_iter().chain(["."]);
-        let parents = areas.into_iter().chain(other_dirs).map(str::to_owned);
+        let parents = directories::first_level().chain(["."]).map(str::to_owned);
         for path in shards.chain(parents) {
-            let dir = fs::open_dir(self.root(), &path).context_read("open a directory", path)?;
-            self.fsync().dir(dir)?;
+            if let Some(dir) = directories::open(self.fsync(), &path)? {
+                self.fsync().dir(dir)?;
+            }
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod check;
 mod clear_suspect;
 mod damage;
 mod file_ref;
+mod newest;
 mod quarantine;
 mod scrub;
 mod small_files;

@@ -101,7 +101,8 @@ impl Store {
         shard: &LockedShard,
     ) -> Result<Quarantined, StoreError> {
         let missing = || StoreError::Missing(QUARANTINE.to_owned());
-        let quarantine = directories::open(self.fsync(), QUARANTINE)?.ok_or_else(missing)?;
+        let quarantine =
+            directories::open_for_names(self.fsync(), QUARANTINE)?.ok_or_else(missing)?;
         let from = shard.dir_for_write(file_ref.area())?;
         let wanted = format!("{}-{}", file_ref.area().name(), file_ref.file_name());
         let linked = (0..SAME_NAME_MAX)

@@ -1,16 +1,21 @@
 //! Whether the small files of a store can be parsed.
 
-use std::os::fd::AsFd as _;
+use std::{io::ErrorKind, os::fd::AsFd as _};
 
 use super::Damage;
 use crate::{
     store::{
-        Account, Store, directories,
+        Account, Store,
+        clock_file::ClockFile,
+        directories,
         error::{Context, StoreError},
+        features::Features,
         fsync::ReadFrom,
-        init, invites,
-        layout::{CLIENTS, INVITES, SERVER_KEY_FILE, STORE_FILE, TEMPORARY_PREFIX},
-        server_key, small_file,
+        instants, invites,
+        layout::{CLIENTS, CLOCK_FILE, INVITES, SERVER_KEY_FILE, STORE_FILE, TEMPORARY_PREFIX},
+        server_key,
+        shard_dirs::LOOKS,
+        small_file,
     },
     sys::fs,
 };
@@ -45,7 +50,7 @@ impl Store {
             }
         };
         for (name, parse) in [
-            (STORE_FILE, init::check_store_file as fn(&str) -> _),
+            (STORE_FILE, (|text: &str| Features::read(text).map(drop)) as fn(&str) -> _),
             (SERVER_KEY_FILE, |text: &str| server_key::parse(text).map(drop)),
         ] {
             let missing = || StoreError::Missing(name.to_owned());
@@ -53,6 +58,15 @@ impl Store {
             let found = text.and_then(|text| parse(&text.ok_or_else(missing)?));
             record_damage(name.to_owned(), found);
         }
+        let clock = self.read_clock(from).and_then(|found| match found {
+            // Without it the next upload makes another one.
+            None | Some(Some(_)) => Ok(()),
+            Some(None) => {
+                let what = "remove it, and the next put makes it anew".to_owned();
+                Err(StoreError::Account { file: CLOCK_FILE.to_owned(), what })
+            }
+        });
+        record_damage(CLOCK_FILE.to_owned(), clock);
         for SmallFileKind { dir, parse } in SMALL_FILES {
             let Some(fd) = directories::open(self.fsync(), dir)? else { continue };
             for name in fs::names(&fd).context_read("read a directory", dir)? {
@@ -71,5 +85,26 @@ impl Store {
             }
         }
         Ok(damaged)
+    }
+
+    /// What the file of instants says: `None` where there is none, `Some(None)` where it is
+    /// damaged. This takes no lock, so it looks again at what a writer may have been writing.
+    pub(super) fn read_clock(
+        &self,
+        from: ReadFrom,
+    ) -> Result<Option<Option<ClockFile>>, StoreError> {
+        let file = match fs::open_read(self.root(), CLOCK_FILE) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.context_read("open a file", CLOCK_FILE)?,
+        };
+        if from == ReadFrom::Disk {
+            self.fsync().evict(&file)?;
+        }
+        for _ in LOOKS {
+            if let Some(found) = instants::read(&file)? {
+                return Ok(Some(Some(found)));
+            }
+        }
+        Ok(Some(None))
     }
 }

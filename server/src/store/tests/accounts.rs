@@ -36,7 +36,7 @@ fn redeem_invite_makes_one_account() {
     assert_eq!(account.label, "my laptop");
     assert_eq!(
         fs::read_to_string(client_file(&home, "aa")).unwrap(),
-        "format = 1\nlabel = \"my laptop\"\nscopes = [\"put\", \"list\"]\n\
+        "format = 2\nlabel = \"my laptop\"\nscopes = [\"put\", \"list\"]\n\
          joined = \"2023-11-14T22:13:20Z\"\n"
     );
 }
@@ -53,7 +53,7 @@ fn invite_file_is_named_by_hash_of_secret() {
     let text = fs::read_to_string(home.path().join("invites").join(&names[0])).unwrap();
     assert_eq!(
         text,
-        "format = 1\nscopes = [\"put\", \"get\", \"list\", \"delete\"]\n\
+        "format = 2\nscopes = [\"put\", \"get\", \"list\", \"delete\"]\n\
          expires = \"2023-11-14T23:13:20Z\"\n"
     );
     assert!(!names[0].contains(&hex::encode(secret.as_bytes())));
@@ -185,12 +185,12 @@ fn redeem_invite_by_many_devices_succeeds_once() {
 #[test]
 fn account_file_damaged_is_unreadable_with_reason() {
     let home = Home::new();
-    let good = "format = 1\nlabel = \"x\"\nscopes = [\"get\"]\njoined = \"2026-01-01T00:00:00Z\"\n";
+    let good = "format = 2\nlabel = \"x\"\nscopes = [\"get\"]\njoined = \"2026-01-01T00:00:00Z\"\n";
     let path = client_file(&home, "aa");
     fs::write(&path, good).unwrap();
     assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), Some(Scopes::GET));
     for (from, to) in [
-        ("format = 1", "format = 2"),
+        ("format = 2", "format = 1"),
         ("\"get\"", "\"root\""),
         ("label", "lable"),
         ("2026-01", "2026-13"),

@@ -119,6 +119,12 @@ fn child() {
         "count" => concurrency::count(&store.unwrap()),
         "put" => report(put(&ready(store), "a", &[b'n'; 5000], Condition::Any)),
         "put large" => report(put(&ready(store), "a", &[b'n'; 1_048_577], Condition::Any)),
+        "two instants" => {
+            let store = ready(store);
+            let first = store.next_instant(None);
+            report(first.and_then(|_| store.next_instant(None)).map(|instant| instant.0));
+        }
+        "put many" => instants::put_many(&store.unwrap()),
         "put one shard" => {
             print_line(format!("ok {}", group_commit::put_all_in_one_shard(&ready(store))))
         }

@@ -28,7 +28,7 @@ fn is_whole(home: &Home) {
         (1000, VersionState::History),
     ];
     assert_eq!(home.states("a"), states);
-    assert_eq!(home.states("b"), [(1000, VersionState::Trash)]);
+    assert_eq!(home.states("b"), [(1003, VersionState::Trash)]);
     assert_eq!(home.body("a"), Some(b"3".to_vec()));
     assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
 }
@@ -75,8 +75,8 @@ fn store_copy_without_empty_directories_opens() {
         fs::rename(home.dir.path().join("store2"), home.path()).unwrap();
         home.reopen();
         is_whole(&home);
-        // 3 areas of 256, and 8 directories at the top.
-        assert_eq!(tree(&home.path()).0.len(), 776);
+        // Those with a file; objects has one, history one, trash one; and 8 at the top.
+        assert_eq!(tree(&home.path()).0.len(), 3 + 8);
         home.put("c", b"5");
         home.put("a", b"6");
     }
@@ -85,51 +85,28 @@ fn store_copy_without_empty_directories_opens() {
 /// Each directory alone, when a server starts and beneath a running one.
 #[test]
 fn store_open_makes_missing_directories_again() {
-    let pieces = [
-        "staging",
-        "quarantine",
-        "locks",
-        "clients",
-        "invites",
-        "trash",
-        "objects/00",
-        "history/7f",
-        "trash/ff",
-        "locks/ab",
-    ];
     let mut home = home_with_all_areas();
-    for piece in pieces {
-        let path = home.path().join(piece);
-        if path.is_dir() {
-            let was = home.dir.path().join("was");
-            fs::rename(&path, &was).unwrap();
-            home.reopen();
-            assert_eq!(
-                fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-                0o700,
-                "{piece}"
-            );
-            if piece == "trash" {
-                // Only its contents are gone.
-                assert_eq!(home.states("b"), []);
-                fs::remove_dir_all(&path).unwrap();
-                fs::rename(&was, &path).unwrap();
-            } else {
-                let _ = fs::remove_dir_all(&was);
-            }
+    for piece in ["staging", "quarantine", "locks", "clients", "invites", "trash"] {
+        let (path, was) = (home.path().join(piece), home.dir.path().join("was"));
+        fs::rename(&path, &was).unwrap();
+        home.reopen();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700, "{piece}");
+        if piece == "trash" {
+            // Only its contents are gone.
+            assert_eq!(home.states("b"), []);
+            fs::remove_dir_all(&path).unwrap();
+            fs::rename(&was, &path).unwrap();
         } else {
-            fs::remove_file(&path).unwrap();
-            home.reopen();
-            assert!(path.is_file(), "{piece}");
+            let _ = fs::remove_dir_all(&was);
         }
         is_whole(&home);
     }
-    // A tool that removes empty directories beneath a running server.
+    // A tool that removes empty files and directories beneath a running server.
+    for lock in names_in(&home.path().join("locks")) {
+        fs::remove_file(home.path().join("locks").join(lock)).unwrap();
+    }
     for dir in tree(&home.path()).0.iter().rev() {
         let _ = fs::remove_dir(dir);
-    }
-    for file in fs::read_dir(home.path().join("locks")).unwrap() {
-        fs::remove_file(file.unwrap().path()).unwrap();
     }
     is_whole(&home);
     assert_eq!(home.store.list(None, 1000, false).unwrap().entries.len(), 1);
@@ -154,7 +131,11 @@ fn store_open_repairs_modes_of_copy() {
             assert_eq!(mode(dir), 0o700, "{dir:?}");
         }
         assert_eq!(mode(&home.path().join("server.key")) & 0o177, 0, "{files:o}");
-        assert_eq!(mode(&home.path().join("locks/ab")) & 0o600, 0o600);
+        let locks = names_in(&home.path().join("locks"));
+        assert_eq!(locks.len(), 2);
+        for lock in locks {
+            assert_eq!(mode(&home.path().join("locks").join(lock)) & 0o600, 0o600);
+        }
         is_whole(&home);
         home.put("c", b"5");
     }
@@ -191,9 +172,8 @@ fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) {
 fn read_only_store_serves_reads_and_refuses_writes() {
     let home = home_with_all_areas();
     // A copy without the empty directories.
-    for piece in ["trash/00", "quarantine", "staging", "locks/00"] {
-        let path = home.path().join(piece);
-        fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
+    for piece in ["quarantine", "staging", "locks"] {
+        fs::remove_dir_all(home.path().join(piece)).unwrap();
     }
     with_read_only_mount(&home, |path| {
         let store = Store::open(path, Clock::system()).unwrap();
@@ -202,7 +182,7 @@ fn read_only_store_serves_reads_and_refuses_writes() {
         assert_eq!((page.entries.len(), page.unreadable), (1, 0));
         assert_eq!(get(&store, "a", None), Some(b"3".to_vec()));
         assert_eq!(get(&store, "a", Some(1000)), Some(b"1".to_vec()));
-        assert_eq!(get(&store, "b", Some(1000)), Some(b"4".to_vec()));
+        assert_eq!(get(&store, "b", Some(1003)), Some(b"4".to_vec()));
         assert_eq!(store.versions(&key("a"), None, 10).unwrap().0.len(), 3);
         refused(store.begin(&key("c"), Kind::Plain, Condition::Any, None));
         refused(store.delete(&key("a"), Condition::Any));
@@ -221,7 +201,7 @@ fn read_only_store_serves_reads_and_refuses_writes() {
         assert_eq!((report.current, report.damaged.len()), (1, 0));
     });
     assert!(!home.path().join("scrub.toml").exists());
-    assert!(!home.path().join("trash/00").exists());
+    assert!(!home.path().join("quarantine").exists());
 }
 
 /// A corrupt file cannot be quarantined there, and is reported.

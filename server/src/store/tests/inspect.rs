@@ -120,7 +120,7 @@ fn scrub_quarantines_corrupt_files_only() {
     assert_eq!(home.body("a"), None, "no older version takes its place by itself");
     assert_eq!(home.states("a"), [(1000, VersionState::History)]);
     assert_eq!(home.body("b"), Some(b"kept".to_vec()));
-    assert_eq!(home.store.restore(&key("a"), Version(1000)).unwrap(), Version(1001));
+    assert_eq!(home.store.restore(&key("a"), Version(1000)).unwrap(), Version(1004));
     assert_eq!(scrub(&home).damaged, []);
     assert_eq!(check(&home).leftovers.quarantined, 2);
     // A second file of the same name gets another one.
@@ -135,7 +135,7 @@ fn scrub_quarantines_corrupt_files_only() {
 fn scrub_shard_of(home: &Home, path: &Path) -> Vec<Damage> {
     let shard = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let state = format!(
-        "format = 1\nafter = \"{shard}/objects/\"\n[so_far]\nfiles = 0\nbytes = 0\ndamaged = 0\n"
+        "format = 2\nafter = \"{shard}/objects/\"\n[so_far]\nfiles = 0\nbytes = 0\ndamaged = 0\n"
     );
     fs::write(home.path().join("scrub.toml"), state).unwrap();
     let fraction = "1/256".parse().unwrap();
@@ -246,7 +246,7 @@ fn scrub_of_thirty_shares_covers_whole_store() {
 fn scrub_with_unreadable_state_starts_over() {
     let home = Home::new();
     home.put("a", b"1");
-    for text in ["", "format = 2\n", "rubbish", "format = 1\nafter = \"zz/objects/\"\n"] {
+    for text in ["", "format = 1\n", "rubbish", "format = 2\nafter = \"zz/objects/\"\n"] {
         fs::write(home.path().join("scrub.toml"), text).unwrap();
         assert_eq!(scrub(&home).files, 1, "{text}");
     }

@@ -14,6 +14,7 @@ mod full;
 mod generations;
 mod group_commit;
 mod inspect;
+mod instants;
 mod kept;
 mod list;
 mod model;
@@ -28,7 +29,7 @@ mod uploads;
 
 use std::{
     fs,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -59,7 +60,7 @@ struct Home {
 }
 
 impl Home {
-    /// In [`memory`], because a new store has a thousand files.
+    /// In [`memory`], because opening a store syncs.
     fn new() -> Self {
         Self::within(&memory())
     }
@@ -88,21 +89,30 @@ impl Home {
         self.time.store(ns, Ordering::Relaxed);
     }
 
-    /// `objects/ab/<H>` of a key.
+    /// `objects/ab/<H>` of a key. The directory is there.
     fn object_path(&self, key: &str) -> PathBuf {
-        self.path().join(ObjectName::for_key(&self::key(key)).current_path())
+        self.place(&ObjectName::for_key(&self::key(key)).current_path())
     }
 
-    /// `<area>/ab/<H>.<version>`, spelled out.
+    /// `<area>/ab/<H>.<version>`, spelled out. The directory is there.
     fn area_path(&self, area: &str, key: &str, version: u64) -> PathBuf {
         let name = ObjectName::for_key(&self::key(key)).to_string();
-        self.path().join(area).join(&name[..2]).join(format!("{name}.{version:020}"))
+        self.place(&format!("{area}/{}/{name}.{version:020}", &name[..2]))
     }
 
-    /// The file whose lock orders the writers of a key's shard, opened once more.
+    /// A place in the store, in a directory that is made if need be.
+    fn place(&self, path: &str) -> PathBuf {
+        let path = self.path().join(path);
+        let mut maker = fs::DirBuilder::new();
+        maker.recursive(true).mode(0o700).create(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    /// The file whose lock orders the writers of a key's shard, opened once more, or made.
     fn lock_file(&self, key: &str) -> fs::File {
         let path = self.path().join(ObjectName::for_key(&self::key(key)).shard().lock_file());
-        fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).open(path).unwrap()
     }
 
     fn put(&self, key: &str, body: &[u8]) -> u64 {

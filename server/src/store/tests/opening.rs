@@ -27,6 +27,7 @@ fn store_open_creates_documented_layout() {
         names_in(&path),
         [
             "clients",
+            "clock",
             "history",
             "invites",
             "locks",
@@ -38,22 +39,28 @@ fn store_open_creates_documented_layout() {
             "zput-store.toml"
         ]
     );
-    for area in ["objects", "history", "trash", "locks"] {
-        let names = names_in(&path.join(area));
-        assert_eq!(names.len(), 256);
-        assert_eq!((&*names[0], &*names[0xab], &*names[255]), ("00", "ab", "ff"));
-    }
-    for made in ["", "../", "objects", "objects/ab", "clients", "staging", "invites", "locks"] {
-        assert_eq!(mode(&path.join(made)), 0o700, "{made}");
+    // The others are made when they are first needed.
+    for dir in ["objects", "history", "trash", "locks"] {
+        assert_eq!(names_in(&path.join(dir)), Vec::<String>::new());
     }
     put(&store, "abc", b"1", Condition::Any).unwrap();
+    for dir in ["objects", "history", "trash", "locks"] {
+        assert_eq!(names_in(&path.join(dir)), ["ba"]);
+    }
+    for made in ["", "../", "objects", "objects/ba", "trash/ba", "clients", "staging", "locks"] {
+        assert_eq!(mode(&path.join(made)), 0o700, "{made}");
+    }
     // SHA-256("abc") of FIPS 180-2, B.1.
     let object = "objects/ba/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    for made in ["server.key", "zput-store.toml", "locks/ba", object] {
+    for made in ["server.key", "zput-store.toml", "clock", "locks/ba", object] {
         assert_eq!(mode(&path.join(made)), 0o600, "{made}");
     }
     let text = fs::read_to_string(path.join("zput-store.toml")).unwrap();
-    assert!(text.lines().any(|line| line == "format = 1"));
+    assert!(text.lines().any(|line| line == "format = 2"));
+    let id = text.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
+    assert!(id.is_some_and(|id| id.len() == 32 && id != "0".repeat(32)), "{text}");
+    let other = Home::new();
+    assert_ne!(fs::read_to_string(other.path().join("zput-store.toml")).unwrap(), text);
 }
 
 /// The server key stays across restarts, and a damaged or missing one is an error.
@@ -68,7 +75,7 @@ fn server_key_is_kept_and_never_replaced() {
     assert!(text.contains(&format!("seed = \"{}\"", hex::encode(seed))));
     assert_ne!(Home::new().store.server_key().as_bytes(), &seed);
 
-    for damage in ["", "format = 1\nseed = \"00\"\n", &text.replace("format = 1", "format = 2")] {
+    for damage in ["", "format = 2\nseed = \"00\"\n", &text.replace("format = 2", "format = 1")] {
         fs::write(home.path().join("server.key"), damage).unwrap();
         assert!(matches!(at(&home.path()), Err(StoreError::Damaged("server.key"))), "{damage}");
     }
@@ -124,18 +131,128 @@ fn store_open_refuses_newer_format_untouched() {
     let staged = home.path().join("staging/left-over");
     fs::write(&staged, "x").unwrap();
     let file = home.path().join("zput-store.toml");
-    fs::write(&file, "format = 2\nshards = 4096\n").unwrap();
+    fs::write(&file, "format = 3\nshards = 4096\n").unwrap();
     let error = at(&home.path()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerFormat { found: 2 }));
+    assert!(matches!(error, StoreError::NewerFormat { found: 3 }));
     assert_eq!(
         error.to_string(),
-        "this store has format 2, this zput knows format 1: use a newer zput"
+        "this store has format 3, this zput knows format 2: use a newer zput"
     );
     assert!(staged.exists());
-    for damage in ["", "format = 0", "format = \"1\"", "\0"] {
+    for damage in ["", "format = 0", "format = \"2\"", "format = 2", "\0"] {
         fs::write(&file, damage).unwrap();
         assert!(matches!(at(&home.path()), Err(StoreError::Damaged("zput-store.toml"))));
     }
+}
+
+/// A store of the format before this one is refused, untouched, and the error says what to do.
+#[test]
+fn store_open_refuses_older_format_untouched() {
+    let home = Home::new();
+    let staged = home.path().join("staging/left-over");
+    fs::write(&staged, "x").unwrap();
+    fs::write(home.path().join("zput-store.toml"), "format = 1\n").unwrap();
+    fs::remove_file(home.path().join("clock")).unwrap();
+    let before = names_in(&home.path());
+    for open in [Store::open, Store::open_existing] {
+        let error = open(&home.path(), Clock::system()).unwrap_err();
+        assert!(matches!(error, StoreError::OlderFormat { found: 1 }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "this store has format 1, from before the first release of zput; this zput knows \
+             format 2 and converts no store: get what is in it with the zput that made it, and \
+             put that into a new directory"
+        );
+    }
+    assert_eq!(names_in(&home.path()), before);
+    assert!(staged.exists());
+}
+
+/// Replaces the line of `zput-store.toml` that begins with `field`.
+fn set_words(home: &Home, field: &str, words: &str) {
+    let file = home.path().join("zput-store.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+    fs::write(file, text.replace(line, &format!("{field} = {words}"))).unwrap();
+}
+
+/// Promise 15: a store with what this version does not know is left alone.
+#[test]
+fn unknown_incompatible_word_is_refused() {
+    let home = Home::new();
+    home.put("a", b"1");
+    let staged = home.path().join("staging/left-over");
+    fs::write(&staged, "x").unwrap();
+    fs::remove_dir(home.path().join("quarantine")).unwrap();
+    for (words, what) in [
+        (
+            "[\"areas\", \"segments\"]",
+            "this store has the feature \"segments\", which this zput does not know: use the zput \
+             that made or changed it",
+        ),
+        (
+            "[\"trailer-1\"]",
+            "this store has the feature \"trailer-1\", which this zput does not know: use the zput \
+             that made or changed it",
+        ),
+        (
+            "[]",
+            "this store does not have the feature \"areas\", so another version of zput made it: \
+             use that one",
+        ),
+    ] {
+        set_words(&home, "incompatible", words);
+        for open in [Store::open, Store::open_existing] {
+            let error = open(&home.path(), Clock::system()).unwrap_err();
+            assert_eq!(error.to_string(), what);
+        }
+        assert!(staged.exists() && !home.path().join("quarantine").exists(), "{words}");
+    }
+    set_words(&home, "incompatible", "[\"areas\"]");
+    assert_eq!(get(&at(&home.path()).unwrap(), "a", None), Some(b"1".to_vec()));
+}
+
+/// Promise 15: a store with what this version may not change is served, and not changed.
+#[test]
+fn unknown_read_only_compatible_word_opens_for_reading_only() {
+    let mut home = Home::new();
+    let version = home.put("a", b"1");
+    let staged = home.path().join("staging/left-over");
+    fs::write(&staged, "x").unwrap();
+    fs::remove_dir(home.path().join("quarantine")).unwrap();
+    let clock = fs::read(home.path().join("clock")).unwrap();
+    set_words(&home, "read_only_compatible", "[\"quota\", \"feed\"]");
+    home.reopen();
+    let store = &home.store;
+    assert!(store.is_read_only());
+    assert_eq!(home.body("a"), Some(b"1".to_vec()));
+    assert_eq!(store.list(None, 10, false).unwrap().entries.len(), 1);
+    assert_eq!(home.states("a"), [(version, VersionState::Current)]);
+    assert_eq!(store.check(&mut ()).unwrap().damaged, []);
+    let invite = || store.create_invite(zput_proto::message::Scopes::GET, Duration::from_secs(9));
+    for refused in [
+        put(store, "a", b"2", Condition::Any).err(),
+        put(store, "b", b"2", Condition::Absent).err(),
+        store.delete(&key("a"), Condition::Any).err(),
+        store.restore(&key("a"), Version(version)).err(),
+        store.clear_suspect(&mut ()).err(),
+        invite().err(),
+    ] {
+        let error = refused.unwrap();
+        assert_eq!(error.code(), zput_proto::message::ErrorCode::ReadOnly);
+        assert_eq!(
+            error.to_string(),
+            "this store is read-only: it has the feature \"quota\", with which this zput may only \
+             read"
+        );
+    }
+    assert_eq!(store.expire_uploads().unwrap(), 0);
+    assert!(staged.exists() && !home.path().join("quarantine").exists());
+    assert_eq!(names_in(&home.path().join("locks")).len(), 1);
+    assert_eq!(fs::read(home.path().join("clock")).unwrap(), clock);
+    set_words(&home, "read_only_compatible", "[]");
+    home.reopen();
+    home.put("a", b"2");
 }
 
 /// Opening a store fails when a link stands in place of one of its directories.
@@ -145,6 +262,7 @@ fn store_open_refuses_link_in_place_of_directory() {
         let home = Home::new();
         let path = home.path().join(piece);
         let aside = home.dir.path().join("aside");
+        fs::create_dir_all(&path).unwrap();
         fs::rename(&path, &aside).unwrap();
         symlink(&aside, &path).unwrap();
         let refused = |result| matches!(result, Err(StoreError::Missing(name)) if name == piece);

@@ -3,6 +3,8 @@
 //! A test on a live system cannot show that something was durable before it was acknowledged; the
 //! order of the calls can.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use zput_skip::or_skip;
 
 use super::{child::Child, *};
@@ -99,13 +101,25 @@ fn calls_of(role: &str, before: fn(&Home)) -> Result<Vec<String>, &'static str> 
     Ok(traced.calls)
 }
 
+/// A process looks at the file of instants once, before its first upload.
+const LOOK_AT_CLOCK: &str = "flock clock exclusively, flock clock";
+/// The child's clock is far ahead of what the tests' clock has reserved.
+const RESERVE: &str = "flock clock exclusively, pwrite64 clock, fdatasync clock, flock clock";
+const TAKE_INSTANT: &str = "flock clock exclusively, pwrite64 clock, flock clock";
+
+/// The calls, of which some are written as lists of several.
+fn list(calls: &[&str]) -> Vec<String> {
+    calls.iter().flat_map(|calls| calls.split(", ")).map(str::to_owned).collect()
+}
+
 /// Promise 1: STORE, "Put" 1 to 8.
 #[test]
 fn put_system_calls_are_durable_before_acknowledgement() {
     let calls = or_skip!(calls_of("put", |home| _ = home.put("a", b"old")));
     assert_eq!(
         calls,
-        [
+        list(&[
+            LOOK_AT_CLOCK,
             // 1. The staging file, locked.
             "flock staging/* exclusively",
             // 2. Slices.
@@ -114,8 +128,11 @@ fn put_system_calls_are_durable_before_acknowledgement() {
             "pwrite64 staging/*",
             "pwrite64 staging/*",
             "pwrite64 staging/*",
+            // 3.
+            RESERVE,
             // 4.
             "flock locks/ab exclusively",
+            TAKE_INSTANT,
             // 5. The record; it is synced with the data.
             "pwrite64 staging/*",
             "fdatasync staging/*",
@@ -124,47 +141,124 @@ fn put_system_calls_are_durable_before_acknowledgement() {
             "fsync history/ab",
             "renameat staging/* -> objects/ab/H",
             "fsync objects/ab",
-        ]
+        ])
     );
 }
 
 /// From 1 MiB on no writer waits for the lock while the data is synced.
 #[test]
 fn put_of_large_object_syncs_data_before_shard_lock() {
-    let mut calls = or_skip!(calls_of("put large", |_| {}));
+    // The directories are there.
+    let before = |home: &Home| {
+        home.put("a", b"old");
+        home.store.delete(&key("a"), Condition::Any).unwrap();
+    };
+    let mut calls = or_skip!(calls_of("put large", before));
     calls.dedup();
     assert_eq!(
         calls,
-        [
+        list(&[
+            LOOK_AT_CLOCK,
             "flock staging/* exclusively",
             "pwrite64 staging/*",
             // 3.
             "fdatasync staging/*",
+            RESERVE,
             "flock locks/ab exclusively",
+            TAKE_INSTANT,
             "pwrite64 staging/*",
             "fdatasync staging/*",
             "renameat staging/* -> objects/ab/H",
             "fsync objects/ab",
-        ]
+        ])
     );
 }
 
 /// A key's first put links nothing into the history and syncs its name.
 #[test]
 fn put_of_new_key_makes_no_history_link() {
-    let calls = or_skip!(calls_of("put absent", |_| {}));
+    let before = |home: &Home| {
+        home.put("a", b"old");
+        home.store.delete(&key("a"), Condition::Any).unwrap();
+    };
+    let calls = or_skip!(calls_of("put absent", before));
     assert_eq!(
         calls,
-        [
+        list(&[
+            LOOK_AT_CLOCK,
             "flock staging/* exclusively",
             "pwrite64 staging/*",
+            RESERVE,
             "flock locks/ab exclusively",
+            TAKE_INSTANT,
             "pwrite64 staging/*",
             "fdatasync staging/*",
             "renameat staging/* -> objects/ab/H",
             "fsync objects/ab",
-        ]
+        ])
     );
+}
+
+/// STORE, "Layout": "A process that is about to make a name in a directory with the bit syncs the
+/// directory above first."
+#[test]
+fn first_name_in_directory_syncs_directory_above() {
+    const TRACED: &str = "trace=write,mkdirat,fchmod,fsync,renameat,linkat";
+    let first_use = |home: &Home| -> Result<Vec<String>, &'static str> {
+        let traced = trace(&[TRACED], "put absent", home)?;
+        assert!(traced.output.starts_with("ok "), "{}", traced.output);
+        Ok(traced.calls)
+    };
+    let home = Home::new();
+    // The first use of all three.
+    let expected = [
+        "mkdirat objects/ab",
+        "mkdirat history/ab",
+        "mkdirat trash/ab",
+        "fsync objects",
+        "fchmod objects/ab",
+        "fsync history",
+        "fchmod history/ab",
+        "fsync trash",
+        "fchmod trash/ab",
+        "renameat staging/* -> objects/ab/H",
+        "fsync objects/ab",
+    ];
+    assert_eq!(or_skip!(first_use(&home)), expected);
+    // What another process made, and has not settled; and no longer than until the next name.
+    let dir = home.object_path("a");
+    let dir = dir.parent().unwrap();
+    let mode = |bits| fs::set_permissions(dir, fs::Permissions::from_mode(bits)).unwrap();
+    mode(0o1700);
+    home.store.delete(&key("a"), Condition::Any).unwrap();
+    assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o7777, 0o700);
+    mode(0o1700);
+    let expected = [
+        "fsync objects",
+        "fchmod objects/ab",
+        "renameat staging/* -> objects/ab/H",
+        "fsync objects/ab",
+    ];
+    assert_eq!(or_skip!(first_use(&home)), expected);
+    home.store.delete(&key("a"), Condition::Any).unwrap();
+    let expected = ["renameat staging/* -> objects/ab/H", "fsync objects/ab"];
+    assert_eq!(or_skip!(first_use(&home)), expected);
+}
+
+/// STORE, "Instants": "no instant above this one was given; synced before one is". A commit renews
+/// the reservation before it has a lock; where it did not, the instant itself does.
+#[test]
+fn instant_above_reservation_is_synced_first() {
+    let home = Home::new();
+    let traced = or_skip!(trace(&[], "two instants", &home));
+    assert!(traced.output.starts_with("ok "), "{}", traced.output);
+    assert_eq!(traced.calls, list(&[RESERVE, TAKE_INSTANT]));
+    // Nothing is answered, and none is given, where the sync fails.
+    let home = Home::new();
+    let inject = "inject=fdatasync:error=EIO:when=1";
+    let Traced { output: said, calls } = or_skip!(trace(&[inject], "two instants", &home));
+    assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
+    assert_eq!(calls[2], "fdatasync clock fails");
 }
 
 /// A commit reads directories, which may be large, before it has the lock.
@@ -176,14 +270,18 @@ fn commit_reads_no_directory_under_lock() {
     assert!(traced.output.starts_with("ok "), "{}", traced.output);
     let mut calls = traced.calls;
     calls.dedup();
+    let with_clock = "flock clock exclusively, flock clock";
     assert_eq!(
         calls,
-        [
+        list(&[
+            with_clock,
             "flock staging/* exclusively",
+            with_clock,
             "getdents64 history/ab",
             "getdents64 trash/ab",
             "flock locks/ab exclusively",
-        ]
+            with_clock,
+        ])
     );
 }
 
@@ -194,7 +292,7 @@ fn put_absent_of_existing_object_syncs_before_exists() {
     home.put("a", b"old");
     let traced = or_skip!(trace(&[], "put absent", &home));
     assert!(traced.output.starts_with("Exists:"), "{}", traced.output);
-    assert_eq!(traced.calls, ["fsync objects/ab"]);
+    assert_eq!(traced.calls, list(&[LOOK_AT_CLOCK, "fsync objects/ab"]));
 }
 
 /// A delete syncs the trash before it unlinks the object's name.
@@ -243,18 +341,20 @@ fn restore_from_history_makes_calls_of_put() {
     let calls = or_skip!(calls_of("restore copy", before));
     assert_eq!(
         calls,
-        [
+        list(&[
             "flock locks/ab exclusively",
             "flock staging/* exclusively",
             "pwrite64 staging/*",
+            RESERVE,
             "flock locks/ab exclusively",
+            TAKE_INSTANT,
             "pwrite64 staging/*",
             "fdatasync staging/*",
             "linkat objects/ab/H -> history/ab/H.version",
             "fsync history/ab",
             "renameat staging/* -> objects/ab/H",
             "fsync objects/ab",
-        ]
+        ])
     );
 }
 
@@ -280,7 +380,8 @@ fn invite_is_unlinked_and_synced_before_account_is_written() {
 /// STORE, promises: "A sync that fails fails the put and is not repeated"; the file is discarded.
 #[test]
 fn fdatasync_failure_fails_put_and_is_not_repeated() {
-    for (role, nth) in [("put", 1), ("put large", 1), ("put large", 2)] {
+    // Those between are of the file of instants.
+    for (role, nth) in [("put", 2), ("put large", 1), ("put large", 3)] {
         let home = Home::new();
         home.put("a", b"old");
         let inject = format!("inject=fdatasync:error=EIO:when={nth}");

@@ -33,7 +33,9 @@ fn readers_wait_for_no_lock() {
     home.put("b", b"1");
     let deleted = home.store.delete(&key("b"), Condition::Any).unwrap().0;
     let locks: Vec<_> = Shard::all().map(|shard| home.path().join(shard.lock_file())).collect();
-    let locks: Vec<_> = locks.iter().map(|path| fs::File::open(path).unwrap()).collect();
+    // Those that are there, and the others, which a writer would make.
+    let open = |path| fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    let locks: Vec<_> = locks.iter().map(open).collect();
     locks.iter().for_each(|lock| lock.lock().unwrap());
     let with_store = || home.store.clone();
     let store = with_store();
@@ -93,7 +95,8 @@ fn listing_looks_again_after_each_change() {
     assert_eq!(LOOKS.len(), 5);
 }
 
-/// The states of one object, in their order: the versions, each with where it is.
+/// The states of one object, in their order: the versions, each with where it is. They are numbered
+/// from 1000 in the order of their puts, by which their bodies say which they are.
 type State = BTreeMap<u64, VersionState>;
 
 /// An object whose one writer says what it does, and its readers.
@@ -103,11 +106,26 @@ struct Watched {
     states: Mutex<Vec<State>>,
     /// How many of them are certain to be over or there.
     reached: AtomicU64,
+    /// The store's numbers of the versions that were put.
+    numbers: Mutex<Vec<u64>>,
 }
 
 impl Watched {
     fn new(name: String) -> Self {
-        Self { name, states: Mutex::new(vec![State::new()]), reached: AtomicU64::new(1) }
+        let states = Mutex::new(vec![State::new()]);
+        Self { name, states, reached: AtomicU64::new(1), numbers: Mutex::default() }
+    }
+
+    /// Which version has this number. One that no put has returned yet is that of the put under
+    /// way.
+    fn version_of(&self, number: u64) -> u64 {
+        let numbers = self.numbers.lock().unwrap();
+        1000 + numbers.iter().position(|known| *known == number).unwrap_or(numbers.len()) as u64
+    }
+
+    /// The number of a version that was put.
+    fn number_of(&self, version: u64) -> u64 {
+        self.numbers.lock().unwrap()[(version - 1000) as usize]
     }
 
     /// Makes a change that leads to a state which `next` makes of the one before.
@@ -129,8 +147,7 @@ impl Watched {
         (self.states.lock().unwrap()[first..].to_vec(), answer)
     }
 
-    /// Puts, deletes and restores, `count` of them. Version numbers count up from the clock, which
-    /// stands still.
+    /// Puts, deletes and restores, `count` of them.
     fn write(&self, store: &Store, count: u32) {
         let (key, mut next) = (key(&self.name), 1000);
         let mut dice = u32::from(self.name.as_bytes()[0]).wrapping_mul(2_654_435_761) | 1;
@@ -152,7 +169,7 @@ impl Watched {
                     let version = in_trash[(dice >> 16) as usize % in_trash.len()];
                     self.change(
                         |state| _ = state.insert(version, VersionState::Current),
-                        || _ = store.restore(&key, Version(version)).unwrap(),
+                        || _ = store.restore(&key, Version(self.number_of(version))).unwrap(),
                     );
                 }
                 _ => {
@@ -165,7 +182,10 @@ impl Watched {
                         || {
                             let body = version.to_string();
                             let put = put(store, &self.name, body.as_bytes(), Condition::Any);
-                            assert_eq!(put.unwrap(), version, "one above the newest");
+                            let mut numbers = self.numbers.lock().unwrap();
+                            let number = put.unwrap();
+                            assert!(numbers.last().is_none_or(|newest| number > *newest));
+                            numbers.push(number);
                         },
                     );
                     next += 1;
@@ -179,7 +199,8 @@ impl Watched {
         let (states, found) = self.during(|| store.versions(&key(&self.name), None, 1000));
         let found: State = match found {
             Ok((versions, None, 0)) => {
-                let found: State = versions.iter().map(|v| (v.version.0, v.state)).collect();
+                let found: State =
+                    versions.iter().map(|v| (self.version_of(v.version.0), v.state)).collect();
                 assert_eq!(found.len(), versions.len(), "one of them is there twice");
                 found
             }
@@ -195,7 +216,9 @@ impl Watched {
     fn read_pages(&self, store: &Store) -> bool {
         let (states, found) = self.during(|| store.versions(&key(&self.name), None, 2));
         let found: Vec<_> = match &found {
-            Ok((versions, _, 0)) => versions.iter().map(|v| (v.version.0, v.state)).collect(),
+            Ok((versions, _, 0)) => {
+                versions.iter().map(|v| (self.version_of(v.version.0), v.state)).collect()
+            }
             Err(StoreError::NotFound) => Vec::new(),
             Err(StoreError::Changing) => return false,
             other => panic!("{other:?}"),
@@ -215,7 +238,7 @@ impl Watched {
         // Those that move.
         let known: Vec<_> = known.iter().filter(|(_, s)| **s != VersionState::History).collect();
         for version in known.into_iter().map(|(version, _)| *version) {
-            match store.lookup(&key(&self.name), Some(Version(version))) {
+            match store.lookup(&key(&self.name), Some(Version(self.number_of(version)))) {
                 Ok(object) => assert_eq!(read(&object), version.to_string().as_bytes()),
                 Err(StoreError::Changing) => return false,
                 other => panic!("{}: version {version}: {other:?}", self.name),
@@ -224,7 +247,7 @@ impl Watched {
         let (states, found) = self.during(|| store.lookup(&key(&self.name), None));
         let found = match found {
             Ok(object) => {
-                let version = object.version().0;
+                let version = self.version_of(object.version().0);
                 assert_eq!(read(&object), version.to_string().as_bytes());
                 Some(version)
             }
@@ -251,12 +274,14 @@ fn names_in_last_shard() -> impl Iterator<Item = String> {
 fn fill_last_shard(home: &Home) {
     for area in [Area::History, Area::Trash] {
         let dir = home.path().join(Shard(255).dir_in(area));
+        fs::create_dir_all(&dir).unwrap();
         for number in 0..600 {
             let name = format!("ff{number:062x}.{:020}", 1);
             fs::write(dir.join(name), []).unwrap();
         }
     }
     let objects = home.path().join(Shard(255).dir_in(Area::Objects));
+    fs::create_dir_all(&objects).unwrap();
     (0..600).for_each(|number| fs::write(objects.join(format!(".x{number:064}")), []).unwrap());
 }
 

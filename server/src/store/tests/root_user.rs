@@ -59,19 +59,18 @@ fn root_gives_new_store_files_to_store_owner() {
         assert_eq!(owners(&path), mine, "{mode:o}: invited");
         store.redeem_invite(&secret, &DevicePublicKey::from_bytes([7; 32]), "x").unwrap();
         assert_eq!(owners(&path), mine, "{mode:o}: joined");
-        fs::write(path.join("objects").join("ab").join("f".repeat(64)), "").unwrap();
         let all = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
-        fs::remove_file(path.join("objects").join("ab").join("f".repeat(64))).unwrap();
         store.scrub(all, &mut ()).unwrap();
         assert_eq!(owners(&path), mine, "{mode:o}: scrubbed");
         store.fsync().record_failure("sync a test file", &std::io::Error::from_raw_os_error(5));
         assert_eq!(owners(&path), mine, "{mode:o}: suspected");
         store.clear_suspect(&mut ()).unwrap();
-        for missing in ["quarantine", "trash/00", "history/00", "locks/00"] {
-            let missing = path.join(missing);
-            fs::remove_dir_all(&missing).or_else(|_| fs::remove_file(&missing)).unwrap();
+        for missing in ["quarantine", "trash", "history", "locks"] {
+            fs::remove_dir_all(path.join(missing)).unwrap();
         }
-        Store::open(&path, Clock::system()).unwrap();
+        fs::remove_file(path.join("clock")).unwrap();
+        let store = Store::open(&path, Clock::system()).unwrap();
+        put(&store, "a", b"4", Condition::Any).unwrap();
         assert_eq!(owners(&path), mine, "{mode:o}: made again");
     }
 }
