@@ -1,8 +1,8 @@
 //! What a store keeps when the disk lets it down: the power goes, the disk is full, a call fails.
 //!
 //! ```text
-//!   power   errors   making   accounts        what is promised
-//!      ↓      ↓        ↓        ↓
+//!   power   first_use   errors   making   accounts        what is promised
+//!      ↓        ↓         ↓        ↓        ↓
 //!     workload            callers and their journal
 //!        ↓
 //!   mounted ── disk       a file system of the test's own, by FUSE
@@ -12,6 +12,7 @@
 mod accounts;
 mod disk;
 mod errors;
+mod first_use;
 mod making;
 mod mounted;
 mod power;

@@ -106,7 +106,7 @@ fn attributes(inode: u64, node: &Node) -> FileAttr {
         Node::File(file) => {
             (FileType::RegularFile, 0o600, file.now.len() as u64, file.names, file.modified)
         }
-        Node::Directory(_) => (FileType::Directory, 0o700, 0, 2, 0),
+        Node::Directory(directory) => (FileType::Directory, directory.mode, 0, 2, 0),
     };
     let modified = UNIX_EPOCH + Duration::from_secs(modified);
     FileAttr {
@@ -160,7 +160,7 @@ impl Filesystem for Files {
         &self,
         _req: &Request,
         ino: INodeNo,
-        _mode: Option<u32>,
+        mode: Option<u32>,
         _uid: Option<u32>,
         _gid: Option<u32>,
         size: Option<u64>,
@@ -178,6 +178,9 @@ impl Filesystem for Files {
         let mut change = || {
             if let Some(size) = size {
                 disk.truncate(ino.0, size)?;
+            }
+            if let Some(mode) = mode {
+                disk.set_mode(ino.0, (mode & 0o7777) as u16)?;
             }
             match mtime {
                 Some(TimeOrNow::SpecificTime(time)) => {
@@ -200,11 +203,12 @@ impl Filesystem for Files {
         _req: &Request,
         parent: INodeNo,
         name: &OsStr,
-        _mode: u32,
-        _umask: u32,
+        mode: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
-        self.entry(|disk| disk.make_directory(parent.0, text(name)?), reply);
+        let mode = (mode & !umask & 0o7777) as u16;
+        self.entry(|disk| disk.make_directory(parent.0, text(name)?, mode), reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {

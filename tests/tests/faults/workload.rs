@@ -108,10 +108,12 @@ pub(crate) fn callers(count: usize, hasty: bool, dice: &mut StdRng) -> Vec<Calle
         .collect()
 }
 
-/// A clock that returns a later time with each call.
+/// A clock that returns a later time with each call, from the same time on, in a boot of its own.
 pub(crate) fn clock() -> Clock {
+    static BOOTS: AtomicU64 = AtomicU64::new(0);
     let time = Arc::new(AtomicU64::new(1_000));
-    Clock::new(move || time.fetch_add(1, Ordering::Relaxed))
+    let boot = u128::from(BOOTS.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
+    Clock::new(move || time.fetch_add(1, Ordering::Relaxed)).with_boot_id(boot)
 }
 
 /// Lets all callers work at once until the power goes, or they have had enough.

@@ -1,7 +1,7 @@
 //! Waits for the lock of a shard: writers wait for one another, and no other request waits.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     ops::ControlFlow,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -20,9 +20,12 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name).unwrap()
 }
 
-/// The lock of every shard of a store.
+/// The lock of every shard of a store; those that no writer has made yet are made.
 fn locks(store: &Path) -> Vec<File> {
-    let open = |shard| File::open(store.join(format!("locks/{shard:02x}"))).unwrap();
+    let open = |shard| {
+        let path = store.join(format!("locks/{shard:02x}"));
+        OpenOptions::new().append(true).create(true).open(path).unwrap()
+    };
     (0..256).map(open).collect()
 }
 

@@ -49,7 +49,11 @@ impl Disk {
                     let entries = odds.directory(directory, dice, &mut loss);
                     reached.extend(entries.values());
                     let (now, synced) = (entries.clone(), entries);
-                    let directory = Directory { now, synced, unsynced: Vec::new() };
+                    let mode = match dice.random_bool(0.5) {
+                        true => directory.mode,
+                        false => directory.synced_mode,
+                    };
+                    let directory = Directory { now, synced, ..Directory::of_mode(mode) };
                     left.nodes.insert(inode, Node::Directory(directory));
                 }
             }

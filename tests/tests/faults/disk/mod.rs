@@ -4,7 +4,7 @@
 //! | call | makes durable |
 //! |---|---|
 //! | fsync, fdatasync of a file | the changes of its bytes and of its length so far |
-//! | fsync of a directory | the entries made, replaced and removed in it so far |
+//! | fsync of a directory | the entries made, replaced and removed in it so far, and its mode |
 //!
 //! Nothing else is promised: not that a file's sync brings its name along, not that what happened
 //! first survives first, not that the two halves of a rename (an entry made here, one removed
@@ -12,12 +12,16 @@
 //! one.
 
 mod cut;
+mod fault;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use fuser::Errno;
 
-pub(crate) use self::cut::Loss;
+pub(crate) use self::{
+    cut::Loss,
+    fault::{Deed, Fault, Honesty},
+};
 
 /// The root's number (fuse.h, `FUSE_ROOT_ID`).
 pub(crate) const ROOT: u64 = 1;
@@ -30,51 +34,6 @@ const REMEMBERED: usize = 80;
 
 /// What a call may come to.
 pub(crate) type Answer<T> = Result<T, Errno>;
-
-/// How far a disk does what it says. All but the first are broken on purpose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Honesty {
-    /// A sync that succeeds has made durable what it is for.
-    #[default]
-    Honest,
-    /// The sync of a file does nothing.
-    NoFileSync,
-    /// The sync of a directory does nothing.
-    NoDirectorySync,
-    /// The sync of a file makes its last write durable and not the ones before it: the record
-    /// before the data.
-    LastWriteOnly,
-}
-
-/// What an operation does: faults are aimed at one of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
-    /// Making a file or a directory.
-    Make,
-    /// Linking, renaming, removing.
-    Name,
-    /// Opening a file or a directory that is there.
-    Open,
-    /// Reading a file.
-    Read,
-    /// Writing or truncating a file.
-    Write,
-    /// Syncing a file.
-    SyncFile,
-    /// Syncing a directory.
-    SyncDirectory,
-}
-
-/// The `nth` deed of a kind, counted from 1 and from when this is set, fails and changes nothing.
-/// Of reads and writes those behind it fail too, until the disk is healed: of a write(2) that comes
-/// here in pieces the kernel reports what went well, and a program tries the rest again; a page
-/// that was to be read ahead is read again by the kernel itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
-    pub(crate) deed: Deed,
-    pub(crate) nth: u64,
-    pub(crate) errno: Errno,
-}
 
 /// A change of a file's bytes.
 #[derive(Clone, Debug)]
@@ -128,9 +87,18 @@ pub(crate) struct Directory {
     synced: BTreeMap<String, u64>,
     /// A name, and what it stands for from then on.
     unsynced: Vec<(String, Option<u64>)>,
+    /// Permission bits.
+    pub(crate) mode: u16,
+    /// Those on the platter.
+    synced_mode: u16,
 }
 
 impl Directory {
+    /// An empty one, whose inode is on the platter as soon as its name is.
+    fn of_mode(mode: u16) -> Self {
+        Self { mode, synced_mode: mode, ..Self::default() }
+    }
+
     fn set(&mut self, name: &str, to: Option<u64>) {
         match to {
             Some(inode) => self.now.insert(name.to_owned(), inode),
@@ -168,7 +136,7 @@ pub(crate) struct Disk {
 impl Default for Disk {
     fn default() -> Self {
         Self {
-            nodes: BTreeMap::from([(ROOT, Node::Directory(Directory::default()))]),
+            nodes: BTreeMap::from([(ROOT, Node::Directory(Directory::of_mode(0o700)))]),
             next: ROOT + 1,
             honesty: Honesty::Honest,
             capacity: None,
@@ -284,8 +252,8 @@ impl Disk {
         self.make(parent, name, Node::File(File { names: 1, opened: 1, ..File::default() }))
     }
 
-    pub(crate) fn make_directory(&mut self, parent: u64, name: &str) -> Answer<u64> {
-        self.make(parent, name, Node::Directory(Directory::default()))
+    pub(crate) fn make_directory(&mut self, parent: u64, name: &str, mode: u16) -> Answer<u64> {
+        self.make(parent, name, Node::Directory(Directory::of_mode(mode)))
     }
 
     fn make(&mut self, parent: u64, name: &str, node: Node) -> Answer<u64> {
@@ -323,6 +291,14 @@ impl Disk {
         change.apply(&mut file.now);
         file.unsynced.push(change);
         self.end()
+    }
+
+    /// Of a directory; files have always the same.
+    pub(crate) fn set_mode(&mut self, inode: u64, mode: u16) -> Answer<()> {
+        if let Node::Directory(directory) = self.node_mut(inode)? {
+            directory.mode = mode;
+        }
+        Ok(())
     }
 
     pub(crate) fn set_modified(&mut self, inode: u64, seconds: u64) -> Answer<()> {
@@ -416,6 +392,7 @@ impl Disk {
             for (name, to) in std::mem::take(&mut directory.unsynced) {
                 set(&mut directory.synced, name, to);
             }
+            directory.synced_mode = directory.mode;
         }
         Ok(())
     }

@@ -54,8 +54,8 @@ fn disk_cut_may_lose_unsynced_name_or_leave_a_hole() {
 #[test]
 fn disk_cut_may_lose_either_half_of_a_rename() {
     let mut disk = Disk::default();
-    let from = disk.make_directory(ROOT, "from").unwrap();
-    let to = disk.make_directory(ROOT, "to").unwrap();
+    let from = disk.make_directory(ROOT, "from", 0o700).unwrap();
+    let to = disk.make_directory(ROOT, "to", 0o700).unwrap();
     for (directory, name) in [(to, "new"), (from, "old")] {
         let file = disk.make_file(directory, name).unwrap();
         disk.write(file, 0, name.as_bytes()).unwrap();
