@@ -25,7 +25,8 @@ impl Store {
     /// it again.
     ///
     /// # Errors
-    /// [`StoreError::Exists`]; [`StoreError::TooManyUploads`]; [`StoreError::Suspect`].
+    /// [`StoreError::Exists`]; [`StoreError::TooManyUploads`]; [`StoreError::Suspect`];
+    /// [`StoreError::ClockLost`] while the file of version numbers is made anew.
     pub fn begin(
         &self,
         key: &ObjectKey,

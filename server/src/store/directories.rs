@@ -109,8 +109,8 @@ impl OpenDirectory {
         Self { path, open: Mutex::new(None) }
     }
 
-    /// The directory that has the path now. A removed one is made again, and one that took its place
-    /// is opened; `None` on a read-only store without it.
+    /// The directory that has the path now. A removed one is made again, and one that took its
+    /// place is opened; `None` on a read-only store without it.
     pub(super) fn get(&self, fsync: &Fsync) -> Result<Option<Arc<OwnedFd>>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let at_path = fs::stat_at(fsync.root(), self.path).map(|found| found.inode);

@@ -14,6 +14,7 @@
 //!    │               │              │                 │
 //!  staging     record, object   small_file            │
 //!    └───────────────┴───────┬──────┴─────────────────┘
+//!          instants, directories (made when they are needed), features
 //!       fsync (group_commit, fsync_failed)    layout    sys::fs
 //! ```
 //!

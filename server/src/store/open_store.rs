@@ -65,8 +65,8 @@ impl Store {
     /// files that no living process has locked are removed, except uploads that can be resumed.
     ///
     /// # Errors
-    /// When `dir` is neither empty nor a store, when the store has a newer format, and when `dir`
-    /// cannot be written while there is no store in it yet.
+    /// When `dir` is neither empty nor a store, when the store has another format or a feature that
+    /// is not known, and when `dir` cannot be written while there is no store in it yet.
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
         Self::from_parts(init::open_or_make(dir, clock)?)
     }

@@ -53,7 +53,8 @@ impl Store {
         Ok(Some(ClearReport { report, cleared }))
     }
 
-    /// Syncs every directory that exists again, so that entries the kernel still holds dirty reach the disk.
+    /// Syncs every directory that exists again, so that entries the kernel still holds dirty reach
+    /// the disk.
     fn sync_directories(&self) -> Result<(), StoreError> {
         let shards =
             Area::ALL.into_iter().flat_map(|area| Shard::all().map(move |s| s.dir_in(area)));

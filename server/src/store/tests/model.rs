@@ -1,4 +1,5 @@
-//! A reference model: a map of versions for each key, against which a store is compared after every step.
+//! A reference model: a map of versions for each key, against which a store is compared after every
+//! step.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
