@@ -35,7 +35,7 @@ fn store_creation_is_finished_after_power_cut() {
         if number > 0 && dice.random_bool(0.5) {
             // An earlier attempt ended somewhere, as a process that is killed does.
             let (deed, most) =
-                [(Deed::Make, 1000), (Deed::Name, 3), (Deed::Write, 3), (Deed::SyncDirectory, 9)]
+                [(Deed::Make, 14), (Deed::Name, 3), (Deed::Write, 6), (Deed::SyncDirectory, 9)]
                     [dice.random_range(0..4)];
             let nth = dice.random_range(1..most);
             mounted.disk().fail(Fault { deed, nth, errno: Errno::ENOMEM });
