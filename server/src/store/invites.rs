@@ -97,7 +97,7 @@ impl Store {
     ) -> Result<Option<Scopes>, StoreError> {
         check_label(label)?;
         self.check_writable()?;
-        if let Some(dir) = self.invites_dir()? {
+        if let Some(dir) = directories::open(self.fsync(), INVITES)? {
             let name = file_name(secret);
             if small_file::read(dir.as_fd(), &name, &path(&name))?.is_some() {
                 return Ok(None);

@@ -65,7 +65,7 @@ impl Store {
         header: &HeaderSlice,
     ) -> Result<Upload, StoreError> {
         match self.begin_resume(key, condition, writer, header)? {
-            ResumeStep::Resumed(upload) => Ok(upload),
+            ResumeStep::Resumed(upload) => Ok(*upload),
             ResumeStep::Waits(take_over) => {
                 let TakeOver { resume, older, guard: _guard, permit: _permit } = *take_over;
                 resume.with_revoked(older.take_blocking())
@@ -114,7 +114,7 @@ impl Store {
                 let staged = Staged::reopen(&self.staging()?, &resume.name)?;
                 resume
                     .with_file(staged.ok_or(StoreError::NotFound)?, permit)
-                    .map(ResumeStep::Resumed)
+                    .map(|upload| ResumeStep::Resumed(Box::new(upload)))
             }
         }
     }
@@ -189,7 +189,7 @@ impl Store {
 /// What became of a Resume.
 pub(crate) enum ResumeStep {
     /// The upload goes on.
-    Resumed(Upload),
+    Resumed(Box<Upload>),
     /// An older connection has the upload, and may still write what had arrived for it.
     Waits(Box<TakeOver>),
 }
