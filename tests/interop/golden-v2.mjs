@@ -351,10 +351,17 @@ const sealedCharters = {
     members: { secrets: lastSecrets, further: manyFurther, readers: [hostReads, readerReads] },
   }),
   "skipped-extension": charter({
-    ...base, members: { ...base.members, extensions: lists.skipped }, owner: { ...base.owner, extensions: lists.skipped },
+    ...base, members: { ...base.members, extensions: lists.skipped },
+    owner: { ...base.owner, extensions: lists.skipped },
   }),
   // Each has the right envelope for the reader behind others.
-  "envelopes-of-others": membered({ envelopes: [own(0), message(wrapKey(rootSigners[0], laptop.device), cat("envelope", u32(1)), secrets[1]), own(1)] }),
+  "envelopes-of-others": membered({
+    envelopes: [
+      own(0),
+      message(wrapKey(rootSigners[0], laptop.device), cat("envelope", u32(1)), secrets[1]),
+      own(1),
+    ],
+  }),
 };
 const lowOrder = zeros(32);
 const aboveQ = (() => { const key = Buffer.from(recipient(secrets[1])); key.fill(0xff, 0, 3); return key; })();

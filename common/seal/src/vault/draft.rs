@@ -90,9 +90,9 @@ pub enum Handover {
 
 /// A charter that an owner is about to seal.
 ///
-/// FORMAT 13: "A state is one epoch's. Every change of the state is a new epoch, one above the last,
-/// and so is every change of the recipients." A draft begins as another charter of the epoch that is
-/// known, and the first change of that kind takes it to the next epoch.
+/// FORMAT 13: "A state is one epoch's. Every change of the state is a new epoch, one above the
+/// last, and so is every change of the recipients." A draft begins as another charter of the epoch
+/// that is known, and the first change of that kind takes it to the next epoch.
 ///
 /// ```
 /// use rand::{rand_core::UnwrapErr, rngs::SysRng};
@@ -312,12 +312,12 @@ impl CharterDraft {
         Ok(())
     }
 
-    /// Makes `next` the vault's last root, in a new epoch whose secret comes from it. The devices of
-    /// the root before go on by their certificates if these are in `keep`.
+    /// Makes `next` the vault's last root, in a new epoch whose secret comes from it. The devices
+    /// of the root before go on by their certificates if these are in `keep`.
     ///
     /// # Errors
-    /// [`DraftError::RootAgain`]; [`DraftError::NotNoted`] for a certificate that the owner does not
-    /// know.
+    /// [`DraftError::RootAgain`]; [`DraftError::NotNoted`] for a certificate that the owner does
+    /// not know.
     pub fn succeed(
         &mut self,
         next: &RootSecret,
@@ -343,8 +343,9 @@ impl CharterDraft {
         Ok(())
     }
 
-    /// Takes from an older root what it still has, in a new epoch, since it may have been stolen: of
-    /// its certificates those count that are kept or in `keep`, and its key files get no envelopes.
+    /// Takes from an older root what it still has, in a new epoch, since it may have been stolen:
+    /// of its certificates those count that are kept or in `keep`, and its key files get no
+    /// envelopes.
     ///
     /// # Errors
     /// [`DraftError::NotOlderRoot`]; [`DraftError::NotNoted`] for a certificate that the owner does

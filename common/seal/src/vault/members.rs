@@ -223,7 +223,8 @@ impl Members {
     /// [`epoch_secret`](Self::epoch_secret), or from the root.
     ///
     /// # Errors
-    /// When the recipient of the secret is not the charter's, or the earlier ones do not open by it.
+    /// When the recipient of the secret is not the charter's, or the earlier ones do not open by
+    /// it.
     pub fn epochs(&self, secret: EpochSecret) -> Result<EpochSecrets, EpochError> {
         self.check(&secret)?;
         EpochSecrets::open(secret, &self.history)

@@ -196,8 +196,8 @@ fn attack_41_no_secret_of_stolen_root_opens_later_epoch() {
     assert_eq!(reader, Ok(golden_secret(2)));
 }
 
-/// 41: after a theft the wrap roots of all older roots go, since the thief has read the owner's part
-/// too; and stay away in all later charters.
+/// 41: after a theft the wrap roots of all older roots go, since the thief has read the owner's
+/// part too; and stay away in all later charters.
 #[test]
 fn attack_41_wrap_roots_before_theft_are_gone_for_ever() {
     let roots: Vec<_> = (0..3).map(|_| RootSecret::generate(&mut rng())).collect();

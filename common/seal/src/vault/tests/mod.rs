@@ -1,5 +1,6 @@
 //! Charters with their sealed parts, against golden files that an independent script made from the
-//! format page (`tests/interop/golden-v2.mjs`), and against the attacks of `docs/next/DECISIONS.md`.
+//! format page (`tests/interop/golden-v2.mjs`), and against the attacks of
+//! `docs/next/DECISIONS.md`.
 
 mod attacks;
 mod draft;
