@@ -331,3 +331,18 @@ fn golden_blobs_of_format_2_are_those_of_the_script() {
     );
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
 }
+
+/// The golden frames and hellos of protocol 2 are what the script makes of the page. It needs
+/// packages, as the reader does.
+#[test]
+fn golden_messages_of_protocol_2_are_those_of_the_script() {
+    let reader = or_skip!(reader());
+    let ran = Ran::from(
+        Command::new("node")
+            .arg(reader.with_file_name("messages-v2.mjs"))
+            .arg("--check")
+            .output()
+            .unwrap(),
+    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
