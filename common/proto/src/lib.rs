@@ -51,12 +51,13 @@
 //! A module imports from the floors below its own, never from its own floor or above.
 //!
 //! ```text
-//! session                                    both ends of a connection, and their TLS
-//! blob                                       header, front and tail of format 2; checks without keys
-//! message envelope                           requests, answers; the public fields of a blob
-//! vault                                      certificates, charters, and the rules about them
-//! hello keys                                 first bytes of a connection; public keys
-//! error_code name mount label digest tagged  what messages and envelopes are made of
+//! session                                   both ends of a connection, and their TLS
+//! blob                                      header, front, tail of format 2; checks without keys
+//! message_v2                                requests, answers of protocol 2
+//! message envelope                          requests, answers; the public fields of a blob
+//! vault hello_v2                            certificates, charters; first bytes in protocol 2
+//! hello keys                                first bytes of a connection; public keys
+//! error_code error_code_v2 name mount label digest tagged  what messages and envelopes are made of
 //! limits cursor secret long_bech32 fallible  bounds and helpers
 //! ```
 
@@ -65,13 +66,16 @@ pub mod cursor;
 pub mod digest;
 pub mod envelope;
 pub mod error_code;
+pub mod error_code_v2;
 pub mod fallible;
 pub mod hello;
+pub mod hello_v2;
 pub mod keys;
 pub mod label;
 pub mod limits;
 pub mod long_bech32;
 pub mod message;
+pub mod message_v2;
 pub mod mount;
 pub mod name;
 pub mod secret;

@@ -23,6 +23,8 @@ pub const REFERENCES_MAX_BYTES: usize = 16_760_832;
 pub const PACKS_MAX: usize = 65_536;
 /// Longest footer without its tail (docs/next/FORMAT 18).
 pub const FRONT_MAX_BYTES: usize = 25_150_470;
+/// Longest field for a tail; a tail has at most 12,408 bytes (docs/next/PROTOCOL 4).
+pub const TAIL_FIELD_MAX_BYTES: usize = 16_384;
 /// Longest certificate (docs/next/FORMAT 12).
 pub const CERTIFICATE_MAX_BYTES: usize = 8192;
 /// Longest signature of a certificate, of any algorithm (docs/next/FORMAT 18).

@@ -14,6 +14,7 @@ use crate::{
         FRAME_MAX_BYTES, IDLE_SECONDS, PIPELINE_MAX, SERVER_IDLE_MIN_SECONDS, SERVER_PIPELINE_MIN,
         SERVER_SLICE_MIN_BYTES, SLICE_MAX_BYTES,
     },
+    tagged::TaggedError,
 };
 
 /// The version of this implementation.
@@ -51,7 +52,7 @@ impl Mode {
         }
     }
 
-    const fn from_u8(number: u8) -> Option<Self> {
+    pub(crate) const fn from_u8(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::Plaintext),
             2 => Some(Self::Tls),
@@ -292,11 +293,14 @@ pub enum HelloError {
     /// A feature that was not offered.
     #[error("the server chose features that were not offered: {0:#x}")]
     FeaturesNotOffered(u32),
+    /// Extensions that are no list, or one that must be understood (docs/next/PROTOCOL 1).
+    #[error("the extensions of a hello cannot be taken: {0}")]
+    Extensions(#[from] TaggedError),
 }
 
 /// Collects a hello from a stream, and takes no byte beyond it.
 #[derive(Debug)]
-pub(crate) struct HelloReader {
+pub struct HelloReader {
     magic: [u8; 8],
     lengths: RangeInclusive<usize>,
     bytes: Vec<u8>,
@@ -304,16 +308,24 @@ pub(crate) struct HelloReader {
 
 impl HelloReader {
     pub(crate) fn of_client() -> Self {
-        Self { magic: CLIENT_MAGIC, lengths: CLIENT_LENGTHS, bytes: Vec::new() }
+        Self::new(CLIENT_MAGIC, CLIENT_LENGTHS)
     }
 
     pub(crate) fn of_server() -> Self {
-        Self { magic: SERVER_MAGIC, lengths: SERVER_LENGTHS, bytes: Vec::new() }
+        Self::new(SERVER_MAGIC, SERVER_LENGTHS)
+    }
+
+    /// A reader of hellos that begin with `magic`, `lengths` long behind their length.
+    pub(crate) const fn new(magic: [u8; 8], lengths: RangeInclusive<usize>) -> Self {
+        Self { magic, lengths, bytes: Vec::new() }
     }
 
     /// Takes from `input` what belongs to the hello; gives its bytes once they are whole. Refuses a
     /// hello at its first wrong byte.
-    pub(crate) fn read(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
+    ///
+    /// # Errors
+    /// When the bytes begin no hello, or one that is longer or shorter than a hello can be.
+    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
         loop {
             let whole = match self.bytes.as_slice() {
                 [_, _, _, _, _, _, _, _, l0, l1, ..] => {
@@ -345,7 +357,8 @@ impl HelloReader {
     /// of another server.
     fn not_a_hello(&self) -> HelloError {
         let begins = |with: &[u8]| self.bytes.starts_with(with);
-        if self.magic != SERVER_MAGIC {
+        // The first 6 bytes of a server's magic are the same in every version.
+        if self.magic[..6] != SERVER_MAGIC[..6] {
             HelloError::Magic
         } else if begins(b"HTTP/") {
             HelloError::Foreign("HTTP")

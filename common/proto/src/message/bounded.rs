@@ -1,21 +1,22 @@
 //! Serde for fields whose length the peer states. A length over the bound is refused before
-//! anything is allocated.
+//! anything is allocated, and is not written either.
 //!
-//! The wire format is that of the plain type; only reading is stricter.
+//! The wire format is that of the plain type.
 
 use std::{fmt, marker::PhantomData};
 
-use serde::{Deserialize, Deserializer, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 /// `Vec<u8>` of at most `MAX` bytes.
-pub(super) struct Bytes<const MAX: usize>(Vec<u8>);
+pub(crate) struct Bytes<const MAX: usize>(Vec<u8>);
 
 impl<const MAX: usize> Bytes<MAX> {
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        check_length::<MAX, S>(bytes.len())?;
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
         d.deserialize_bytes(BytesVisitor::<MAX>)
     }
 }
@@ -27,28 +28,28 @@ impl<'de, const MAX: usize> Deserialize<'de> for Bytes<MAX> {
 }
 
 /// `Option<Vec<u8>>` of at most `MAX` bytes.
-pub(super) struct OptionBytes<const MAX: usize>;
+pub(crate) struct OptionBytes<const MAX: usize>;
 
 impl<const MAX: usize> OptionBytes<MAX> {
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         bytes: &Option<Vec<u8>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        struct Slice<'a>(&'a [u8]);
+        struct Slice<'a, const MAX: usize>(&'a [u8]);
 
-        impl serde::Serialize for Slice<'_> {
+        impl<const MAX: usize> Serialize for Slice<'_, MAX> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(self.0)
+                Bytes::<MAX>::serialize(self.0, serializer)
             }
         }
 
         match bytes {
-            Some(bytes) => serializer.serialize_some(&Slice(bytes)),
+            Some(bytes) => serializer.serialize_some(&Slice::<MAX>(bytes)),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         d: D,
     ) -> Result<Option<Vec<u8>>, D::Error> {
         Ok(Option::<Bytes<MAX>>::deserialize(d)?.map(|bytes| bytes.0))
@@ -56,13 +57,59 @@ impl<const MAX: usize> OptionBytes<MAX> {
 }
 
 /// `Vec<T>` of at most `MAX` elements.
-pub(super) struct List<const MAX: usize>;
+pub(crate) struct List<const MAX: usize>;
 
 impl<const MAX: usize> List<MAX> {
-    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    pub(crate) fn serialize<S: Serializer, T: Serialize>(
+        list: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        check_length::<MAX, S>(list.len())?;
+        list.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         d: D,
     ) -> Result<Vec<T>, D::Error> {
         d.deserialize_seq(ListVisitor::<T, MAX>(PhantomData))
+    }
+}
+
+/// `String` of at most `MAX` bytes of UTF-8.
+pub(crate) struct Text<const MAX: usize>;
+
+impl<const MAX: usize> Text<MAX> {
+    pub(crate) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        check_length::<MAX, S>(text.len())?;
+        serializer.serialize_str(text)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+        d.deserialize_str(TextVisitor::<MAX>)
+    }
+}
+
+fn check_length<const MAX: usize, S: Serializer>(length: usize) -> Result<(), S::Error> {
+    if length > MAX {
+        return Err(ser::Error::custom(format_args!("at most {MAX}, and this is {length}")));
+    }
+    Ok(())
+}
+
+struct TextVisitor<const MAX: usize>;
+
+impl<const MAX: usize> de::Visitor<'_> for TextVisitor<MAX> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} bytes of text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        if text.len() > MAX {
+            return Err(E::invalid_length(text.len(), &self));
+        }
+        Ok(text.to_owned())
     }
 }
 

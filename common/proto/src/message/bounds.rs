@@ -58,6 +58,16 @@ pub enum OutOfBounds {
     /// The text of the error is longer than [`ERROR_TEXT_MAX_BYTES`].
     #[error("an error's text has at most {ERROR_TEXT_MAX_BYTES} bytes, this one has {0}")]
     ErrorText(usize),
+    /// A length of a version is more than it can be, or is not 0 where the version is plain or
+    /// corrupt (docs/next/PROTOCOL 6).
+    #[error("a version has a length that it cannot have")]
+    Lengths,
+    /// A plain or corrupt version has a head (docs/next/PROTOCOL 6).
+    #[error("a version that is plain or corrupt has a header and a tail")]
+    HeadMisplaced,
+    /// The error of this code is about something else than its code is (docs/next/PROTOCOL 7).
+    #[error("an error of code {0} is about what no such error is about")]
+    About(u8),
     /// An echoed hello is longer than any hello.
     #[error("an echoed hello is longer than any hello")]
     Echo,

@@ -19,7 +19,7 @@
 //! # Ok::<(), frame::FrameError>(())
 //! ```
 
-mod bounded;
+pub(crate) mod bounded;
 mod bounds;
 pub mod frame;
 mod object;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::keys::{Algorithm, AlgorithmError, DevicePublicKey, SigningPublicKey};
@@ -42,7 +43,9 @@ macro_rules! public_bytes {
 
 public_bytes! {
     /// A vault's id: a digest of the public key of its first root (FORMAT 10). Written as 64
-    /// lower-case hex digits.
+    /// lower-case hex digits; in a message, 32 bytes without a length.
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
     VaultId, 32
 }
 public_bytes! {

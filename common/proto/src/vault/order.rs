@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
 /// An epoch of a vault, from 0. Each change of the vault's state begins the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u32);
@@ -39,7 +42,10 @@ impl fmt::Display for Epoch {
 /// assert_eq!(bomb.one_more(), None);
 /// assert!(Order::new(Epoch::new(1), 0).unwrap() > bomb);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// A message has it as a u32 and a u64; a generation of 2^63 or more is refused there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(u32, u64)", into = "(u32, u64)")]
 pub struct Order {
     // The epoch is compared first.
     epoch: Epoch,
@@ -70,6 +76,25 @@ impl Order {
     #[must_use]
     pub const fn one_more(self) -> Option<Self> {
         Self::new(self.epoch, self.generation + 1)
+    }
+}
+
+/// A generation of 2^63 or more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a generation is below 2^63, this one is {0}")]
+pub struct GenerationError(pub u64);
+
+impl TryFrom<(u32, u64)> for Order {
+    type Error = GenerationError;
+
+    fn try_from((epoch, generation): (u32, u64)) -> Result<Self, Self::Error> {
+        Self::new(Epoch::new(epoch), generation).ok_or(GenerationError(generation))
+    }
+}
+
+impl From<Order> for (u32, u64) {
+    fn from(order: Order) -> Self {
+        (order.epoch.number(), order.generation)
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A set of scopes. A scope grants something and takes nothing away: bits that are not known here
 /// are left out of the set, since what a later program grants with them is nothing to this one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// A message has it as a u16.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "u16", into = "u16")]
 pub struct Scopes(u16);
 
 impl Scopes {
@@ -70,6 +75,18 @@ impl Scopes {
     /// The names of the scopes in this set, in the order of their bits.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMED.into_iter().filter(move |(scope, _)| self.allows(*scope)).map(|(_, name)| name)
+    }
+}
+
+impl From<u16> for Scopes {
+    fn from(bits: u16) -> Self {
+        Self::from_bits(bits)
+    }
+}
+
+impl From<Scopes> for u16 {
+    fn from(scopes: Scopes) -> Self {
+        scopes.0
     }
 }
 
