@@ -4,16 +4,21 @@ mod certificate;
 mod charter;
 mod client_session;
 mod footer;
+mod frame2;
 mod front;
 mod golden;
 mod golden_v2;
+mod head2;
 mod header;
 mod header2;
 mod hello;
+mod hello2;
 mod kit;
 mod members;
 mod message;
 mod owner;
+mod request2;
+mod response2;
 mod sealed_v2;
 mod server_session;
 mod tail2;
@@ -35,6 +40,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("members", members::run),
     ("message", message::run),
     ("owner", owner::run),
+    ("hello2", hello2::run),
+    ("request2", request2::run),
+    ("response2", response2::run),
+    ("head2", head2::run),
     ("server_session", server_session::run),
     ("client_session", client_session::run),
 ];

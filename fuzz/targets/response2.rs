@@ -1,0 +1,10 @@
+//! A frame of protocol 2's answers: what is read can be written, and is read as the same again.
+
+use zput_proto::message_v2::Response;
+
+use super::frame2;
+
+pub(crate) fn run(input: &[u8]) {
+    frame2::body::<Response>(input);
+    frame2::stream::<Response>(input);
+}
