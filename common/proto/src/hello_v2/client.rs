@@ -1,9 +1,12 @@
 //! The hello of a client.
 
 use super::{
-    CLIENT_HELLO_MAX_BYTES, CLIENT_MAGIC, Extensions, HelloError, Mode, PREFIX_BYTES, VERSION,
-    extensions, fields, whole,
+    extensions::Extensions,
+    framing::{
+        CLIENT_HELLO_MAX_BYTES, CLIENT_MAGIC, PREFIX_BYTES, VERSION, extensions, fields, whole,
+    },
 };
+use crate::hello::{HelloError, Mode};
 
 /// The first bytes of a connection from the client. Exhaustive: the fields of PROTOCOL 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

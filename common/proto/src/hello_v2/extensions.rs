@@ -1,7 +1,6 @@
 //! Extensions: what a hello says beyond its fixed fields.
 
-use super::HelloError;
-use crate::tagged::TaggedFields;
+use crate::{hello::HelloError, tagged::TaggedFields};
 
 /// A list of tagged fields without an unknown critical one.
 ///

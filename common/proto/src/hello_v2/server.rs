@@ -1,13 +1,17 @@
 //! The hello of a server: it accepts a connection, or refuses it.
 
 use super::{
-    Carries, ClientHello, Extensions, HelloError, Mode, PREFIX_BYTES, SERVER_HELLO_MAX_BYTES,
-    SERVER_MAGIC, ServerLimits, VERSION, extensions, fields, whole,
+    client::ClientHello,
+    extensions::Extensions,
+    framing::{
+        PREFIX_BYTES, SERVER_HELLO_MAX_BYTES, SERVER_MAGIC, VERSION, extensions, fields, whole,
+    },
 };
 use crate::{
     cursor::Cursor,
     error_code::short_text,
     error_code_v2::ErrorCode,
+    hello::{Carries, HelloError, Mode, ServerLimits},
     limits::{SERVER_IDLE_MIN_SECONDS, SERVER_SLICE_MIN_BYTES},
 };
 

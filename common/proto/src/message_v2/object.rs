@@ -9,8 +9,8 @@ use crate::{
     name::ObjectKey,
 };
 
-/// The part of an object that a reader asks for; it travels as raw payload. Exhaustive: a server has
-/// to find the bytes of each. Number 3, some parts, is reserved (PROTOCOL 8), and refused.
+/// The part of an object that a reader asks for; it travels as raw payload. Exhaustive: a server
+/// has to find the bytes of each. Number 3, some parts, is reserved (PROTOCOL 8), and refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Section {
     /// `length` bytes from `offset`: of a sealed object, of body ‖ front; of a plain one, of the
