@@ -239,7 +239,7 @@ impl Job {
                     Ok(ResumeStep::Waits(take_over)) => {
                         Step::AwaitLease(Self::TakeOver(take_over, in_doubt))
                     }
-                    Ok(ResumeStep::Resumed(upload)) => in_doubt.resumed(Ok(*upload)),
+                    Ok(ResumeStep::Resumed(upload)) => Step::Done(Done::Begun(upload)),
                     Err(error) => in_doubt.resumed(Err(error)),
                 };
             }

@@ -40,15 +40,15 @@ impl Waiter for Job {
     }
 
     fn go_on(self, lock: Option<Lock>) {
-        self.events.send(Event::GoesOn(self.device, lock)).unwrap();
+        _ = self.events.send(Event::GoesOn(self.device, lock));
     }
 
     fn fail(self, why: JobError) {
-        self.events.send(Event::Failed(self.device, why.code)).unwrap();
+        _ = self.events.send(Event::Failed(self.device, why.code));
     }
 
     fn end(self) {
-        self.events.send(Event::Ended(self.device)).unwrap();
+        _ = self.events.send(Event::Ended(self.device));
     }
 }
 

@@ -8,7 +8,7 @@ use zput_proto::{
 };
 
 use super::*;
-use crate::store::{Fraction, ReadFrom, ScrubOptions, shard::LockedShard};
+use crate::store::{Fraction, ReadFrom, ScrubOptions};
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd7; 32]);
 
@@ -141,23 +141,21 @@ fn store_displaced_refuses_writes_and_is_not_repaired() {
     assert!(matches!(gone, StoreError::Displaced), "{gone:?}");
 }
 
-/// A thread that waits for a lock whose file is removed then waits for the one that takes its
-/// place.
+/// A thread that waits for a lock whose file is replaced then waits for the one that takes its
+/// place. One that is removed is made again.
 #[test]
 fn writer_follows_replaced_shard_lock_file() {
     let home = Home::new();
     let old = home.lock_file("a");
     old.lock().unwrap();
+    let replacement = home.dir.path().join("replacement");
+    let new = fs::File::create(&replacement).unwrap();
+    new.lock().unwrap();
+    let path = home.path().join(ObjectName::for_key(&key("a")).shard().lock_file());
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| home.put("a", b"1"));
         wait_for_lock_waiter(&home.store, || waiting.is_finished());
-        fs::remove_dir_all(home.path().join("locks")).unwrap();
-        // Another process makes it again, and holds it.
-        home.put("b", b"2");
-        let shard = ObjectName::for_key(&key("a")).shard();
-        drop(LockedShard::exclusive(home.store.fsync(), shard).unwrap());
-        let new = home.lock_file("a");
-        new.lock().unwrap();
+        fs::rename(&replacement, &path).unwrap();
         drop(old);
         // Many tries later it still waits.
         std::thread::sleep(Duration::from_millis(100));
@@ -167,4 +165,7 @@ fn writer_follows_replaced_shard_lock_file() {
         waiting.join().unwrap();
     });
     assert_eq!(home.body("a"), Some(b"1".to_vec()));
+    fs::remove_dir_all(home.path().join("locks")).unwrap();
+    home.put("a", b"2");
+    assert!(path.is_file());
 }
