@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
@@ -82,8 +83,14 @@ fn store_without_its_empty_directories_is_served() {
     for path in below(&store).iter().filter(|path| path.is_dir() && **path != store) {
         assert_eq!(mode(path), 0o700, "{}", path.display());
     }
-    let directories = |dir: &Path| below(dir).iter().filter(|path| path.is_dir()).count();
+    // Those of the first level; the others are made when they are first needed.
+    let directories = |dir: &Path| -> BTreeSet<_> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+        let dirs = entries.filter(|entry| entry.path().is_dir());
+        dirs.map(|entry| entry.file_name()).collect()
+    };
     assert_eq!(directories(&store), directories(&whole));
+    assert_eq!(directories(&store).len(), 8);
 }
 
 /// Beneath a server that runs, within its sandbox.

@@ -62,8 +62,9 @@ fn parse(text: &[u8]) -> Option<[u8; 16]> {
         .filter(is_digit)
         .map(|byte| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect();
+    let digits = digits.filter(|digits| digits.len() == 32)?;
     let bytes: Vec<u8> =
-        digits?.chunks(2).map(|pair| pair.iter().fold(0, |n, d| n << 4 | d)).collect();
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |n, d| n << 4 | d)).collect();
     bytes.try_into().ok()
 }
 

@@ -88,7 +88,7 @@ fn make(fsync: &Fsync, path: &str) -> Result<OwnedFd, StoreError> {
     let above = above.ok_or_else(|| StoreError::Missing(path.to_owned()))?;
     let is_made = fs::make_dir(&above, name, fs::UNSETTLED_DIR_MODE).context_file(MAKING, path)?;
     if is_made && !path.contains('/') {
-        tracing::warn!(directory = path, "made a missing directory of the store again");
+        tracing::warn!(directory = path, "recreated a missing directory of the store");
     }
     fs::open_dir(&above, name).context_file(MAKING, path)
 }
