@@ -45,8 +45,9 @@ pub(super) struct Fsync {
     /// Failed fsyncs that could not be recorded in `suspect.toml`. While this is above 0, only this
     /// process knows that the store is suspect.
     pub(super) unrecorded_failures: AtomicU64,
+    /// Threads that have found a lock taken and try again.
     #[cfg(test)]
-    pub(super) lock_waiters: super::lock::LockWaiters,
+    pub(super) lock_waiters: std::sync::atomic::AtomicUsize,
 }
 
 impl Fsync {
@@ -64,7 +65,7 @@ impl Fsync {
             read_only,
             unrecorded_failures: AtomicU64::new(0),
             #[cfg(test)]
-            lock_waiters: super::lock::LockWaiters::default(),
+            lock_waiters: std::sync::atomic::AtomicUsize::default(),
         }
     }
 

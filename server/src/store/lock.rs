@@ -115,7 +115,7 @@ impl Lock {
                 return Err(StoreError::Locked);
             }
             #[cfg(test)]
-            waiting.get_or_insert_with(|| fsync.lock_waiters.enter());
+            waiting.get_or_insert_with(|| Waiting::of(fsync));
             thread::sleep(left.min(BLOCKING_PAUSE));
         }
     }
@@ -203,30 +203,21 @@ fn open(fsync: &Fsync, name: LockName) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Counts the threads that have found a lock taken and try again.
+/// Counts a thread that has found a lock taken and tries again, so that a test knows of it.
 #[cfg(test)]
-#[derive(Debug, Default)]
-pub(super) struct LockWaiters(std::sync::atomic::AtomicUsize);
+struct Waiting<'a>(&'a std::sync::atomic::AtomicUsize);
 
 #[cfg(test)]
-struct Waiting<'a>(&'a LockWaiters);
-
-#[cfg(test)]
-impl LockWaiters {
-    fn enter(&self) -> Waiting<'_> {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Waiting(self)
-    }
-
-    /// Number of these threads.
-    pub(super) fn count(&self) -> usize {
-        self.0.load(std::sync::atomic::Ordering::SeqCst)
+impl<'a> Waiting<'a> {
+    fn of(fsync: &'a Fsync) -> Self {
+        fsync.lock_waiters.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Self(&fsync.lock_waiters)
     }
 }
 
 #[cfg(test)]
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
     }
 }

@@ -107,7 +107,13 @@ impl Bench {
         format!("{:?}", self.metrics)
     }
 
-    /// The lock's file, opened as by another process. SHA-256 of "k" begins with 82.
+    /// The lock's file, opened as by another process. It is made when it is first needed.
+    fn open_lock_file(&self) -> File {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).open(self.lock_file()).unwrap()
+    }
+
+    /// SHA-256 of "k" begins with 82.
     fn lock_file(&self) -> PathBuf {
         self.dir.path().join("locks/82")
     }
@@ -156,7 +162,7 @@ fn lock_queue_serves_devices_in_turn_and_is_bounded() {
 fn lock_queue_ends_wait_after_its_time() {
     let bench = Bench::new();
     for is_elsewhere in [true, false] {
-        let other = File::open(bench.lock_file()).unwrap();
+        let other = bench.open_lock_file();
         let held = if is_elsewhere {
             other.lock().unwrap();
             None
@@ -179,7 +185,7 @@ fn lock_queue_ends_wait_after_its_time() {
 #[test]
 fn lock_queue_leaves_lock_to_other_process() {
     let bench = Bench::new();
-    let other = File::open(bench.lock_file()).unwrap();
+    let other = bench.open_lock_file();
     let mut lock = bench.acquire('a', PATIENCE).unwrap();
     assert!(bench.acquire('b', PATIENCE).is_none());
     let other = thread::spawn(move || {
@@ -219,7 +225,7 @@ fn lock_queue_follows_replaced_lock_file() {
     drop(lock);
     let (device, lock) = bench.goes_on();
     assert_eq!(device, 'b');
-    let other = File::open(bench.lock_file()).unwrap();
+    let other = bench.open_lock_file();
     assert!(other.try_lock().is_err(), "the job has the lock of no file");
     drop(lock);
     other.try_lock().unwrap();
@@ -282,7 +288,7 @@ fn lock_queue_asks_for_lease_until_job_is_ready() {
 #[test]
 fn lock_queue_fails_jobs_whose_lock_cannot_be_opened() {
     let bench = Bench::new();
-    let other = File::open(bench.lock_file()).unwrap();
+    let other = bench.open_lock_file();
     other.lock().unwrap();
     "ab".chars().for_each(|device| assert!(bench.acquire(device, PATIENCE).is_none()));
     std::fs::remove_file(bench.lock_file()).unwrap();

@@ -24,7 +24,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        // In memory, if there is such a file system: a slow disk would take longer than a job waits.
+        // In memory, if there is such a file system: a disk may take longer than a job waits.
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let dir = dir.unwrap();
@@ -234,7 +234,9 @@ fn reply(completions: &Completions) -> ReplyTo {
 
 /// The lock that `k` needs, as another process has it: SHA-256 of "k" begins with 82.
 fn held_lock(bench: &Bench) -> File {
-    let lock = File::open(bench.dir.path().join("locks/82")).unwrap();
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(false);
+    let lock = options.open(bench.dir.path().join("locks/82")).unwrap();
     lock.lock().unwrap();
     lock
 }
