@@ -45,13 +45,14 @@ function state(charter) {
   const extensions = count(2);
   at += extensions;
   const bytes = charter.subarray(start, at);
-  return { vault: bytes.subarray(1, 33), epoch, charterTag: sha256(bytes).subarray(0, 16) };
+  const stateHash = sha256(bytes);
+  return { vault: bytes.subarray(1, 33), epoch, stateHash, charterTag: stateHash.subarray(0, 16) };
 }
 
 // FORMAT 10
 const roots = [run(0x00), run(0x20)], clearRoot = run(0xc0);
-const epochIdentity = (root, k) =>
-  hkdf(hkdf(root, cat(label("zput/v2/epoch"), u32(k))), "zput/v2/epoch/identity");
+const epochIdentity = (root, { epoch, stateHash }) =>
+  hkdf(hkdf(root, cat(label("zput/v2/epoch"), u32(epoch), stateHash)), "zput/v2/epoch/identity");
 const memberSecret = (root0) => hkdf(root0, "zput/v2/member");
 const nameKey = hkdf(memberSecret(roots[0]), "zput/v2/name");
 const macKey = (root0) => hkdf(memberSecret(root0), "zput/v2/mac");
@@ -80,7 +81,7 @@ const inVault = (charter, root) => {
   const it = state(charter);
   return {
     ...it, stanzaEpoch: it.epoch, macKey: macKey(roots[0]), certificate, writer,
-    recipients: [hybrid(epochIdentity(root, it.epoch))],
+    recipients: [hybrid(epochIdentity(root, it))],
   };
 };
 const first = inVault(golden("charter-v2/1.charter"), roots[0]);
@@ -99,7 +100,7 @@ const made = {
   }),
   clear: blob("clear", {
     ...state(clearCharter), stanzaEpoch: 0, macKey: macKey(clearRoot), certificate: clearCertificate, writer,
-    recipients: [hybrid(epochIdentity(clearRoot, 0)), x25519(random("further identity", 32))],
+    recipients: [hybrid(epochIdentity(clearRoot, state(clearCharter))), x25519(random("further identity", 32))],
     suite: 2, partSizeLog2: 16, generation: 1_800_000_000_000_000_001n, key: cat("data/three parts"),
     metadata: metadata("data/three parts", { mode: 0o600 }), plaintext: random("three parts", 2 * 65536 + 1000),
   }),
@@ -128,7 +129,7 @@ const bech = (prefix, bytes) => bech32.encodeFromBytes(prefix, bytes).toUpperCas
 const recipients = {
   file: first.recipients, "root-1": kept.recipients, pack: first.recipients,
   "folder-whole": first.recipients, "folder-partial": first.recipients,
-  clear: [hybrid(epochIdentity(clearRoot, 0)), x25519(random("further identity", 32))],
+  clear: [hybrid(epochIdentity(clearRoot, state(clearCharter))), x25519(random("further identity", 32))],
   bare: [x25519(random("bare identity", 32))],
 };
 for (const [name, it] of Object.entries(made)) {

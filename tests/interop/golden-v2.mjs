@@ -51,7 +51,9 @@ const V = vaultOf(rootSigners[0].key);
 const M = hkdf(roots[0], "zput/v2/member");
 const nameKey = hkdf(M, "zput/v2/name");
 const charterKey = hkdf(M, "zput/v2/charter");
-const epochSecret = (root, k) => hkdf(root.secret, cat(label("zput/v2/epoch"), u32(k)));
+// "E_k[32] = HKDF(root_j, "zput/v2/epoch" 00 || u32(k) || SHA-256(state of epoch k))"
+const epochSecret = (root, k, state) =>
+  hkdf(root.secret, cat(label("zput/v2/epoch"), u32(k), sha256(state)));
 const wrapKey = (root, device) => hkdf(root.wrapRoot, cat(label("zput/v2/wrap/device"), device));
 const recipient = (secret) => xwingPublic(hkdf(secret, "zput/v2/epoch/identity"));
 const prefixTag = (prefix) =>
@@ -108,7 +110,7 @@ const issued = (...list) =>
 // devices with the root that signed their certificates.
 function sealedMembers(publicHash, fields) {
   const it = {
-    publicHash, secrets: [epochSecret(rootSigners[0], 0)], readers: [], further: [],
+    publicHash, readers: [], further: [],
     extensions: zeros(0), key: charterKey, context: cat("members"), excess: zeros(0), ...fields,
   };
   const k = it.epoch ?? it.secrets.length - 1, secret = it.secret ?? it.secrets.at(-1);
@@ -136,7 +138,9 @@ function charter(fields) {
     state: state({}), by: rootSigners[0], label: "zput/v2/charter", ...fields,
   };
   const open = cat(it.magic, u16(it.version), u64(it.serial), u64(it.issued), it.state);
-  const members = sealedMembers(sha256(open), it.members);
+  const members = sealedMembers(sha256(open), {
+    secrets: [epochSecret(it.by, 0, it.state)], ...it.members,
+  });
   const owner = it.ownerBytes === undefined
     ? sealedOwner(sha256(open), it.by, it.owner) : Buffer.alloc(it.ownerBytes, "o");
   const bytes = cat(
@@ -236,15 +240,17 @@ const notes = [
   [hostMember, 0, 1, "host"], [certificates.get, 0, 2, "Grüße"],
 ];
 const laptopAgain = [certificates["root-1"], 1, 0, "laptop"];
-const secrets = [epochSecret(rootSigners[0], 0), epochSecret(rootSigners[0], 1), epochSecret(rootSigners[1], 2)];
+const secrets = [[0, first], [1, third]].map(([k, state]) => epochSecret(rootSigners[0], k, state));
+const rootedSecrets = (state) => [...secrets, epochSecret(rootSigners[1], 2, state)];
 const further = [[1, x25519Public(run(0xc0))]];
 const [hostReads, readerReads] = [[host.device, rootSigners[0]], [reader.device, rootSigners[0]]];
 const later = (state, reads) => ({
-  serial: 3, state, members: { secrets: secrets.slice(0, 2), further, readers: [reads] },
+  serial: 3, state,
+  members: { secrets: [secrets[0], epochSecret(rootSigners[0], 1, state)], further, readers: [reads] },
   owner: { issued: issued(...notes) },
 });
 const rooted = {
-  serial: 4, state: planned, by: rootSigners[1], members: { secrets, further, readers: [readerReads] },
+  serial: 4, state: planned, by: rootSigners[1], members: { secrets: rootedSecrets(planned), further, readers: [readerReads] },
   owner: { wrapRoots: [[0, rootSigners[0].wrapRoot]], issued: issued(...notes, laptopAgain) },
 };
 const charters = {
@@ -256,7 +262,8 @@ const charters = {
   "3-fork": charter(later(fork, hostReads)),
   "4-planned": charter(rooted),
   "4-theft": charter({
-    ...rooted, state: theft, members: { secrets, further, readers: [[reader.device, rootSigners[1]]] },
+    ...rooted, state: theft,
+    members: { secrets: rootedSecrets(theft), further, readers: [[reader.device, rootSigners[1]]] },
     owner: { issued: issued(...notes, laptopAgain, [readerAgain, 1, 2, "Grüße"]) },
   }),
 };
@@ -271,7 +278,7 @@ const rootAlgorithm = (number, key = rootSigners[0].key) => [cat(u8(number), key
 const sixteen = chain(16);
 const wrapRoots = sixteen.signers.slice(0, 15).map(({ wrapRoot }, index) => [index, wrapRoot]);
 charters["16-roots"] = stated(sixteen, {
-  by: sixteen.by, owner: { wrapRoots }, members: { secrets: [epochSecret(sixteen.by, 0)] },
+  by: sixteen.by, owner: { wrapRoots },
 });
 const seventeen = chain(17);
 const bad = (key) => ({ vault: vaultOf(key), roots: rootAlgorithm(1, key) });
@@ -342,12 +349,14 @@ const own = (k, secret = secrets[1]) =>
 const history = (key, secrets) => message(key, cat("history"), cat(...secrets));
 const historyKey = hkdf(secrets[1], "zput/v2/epoch/history");
 const lastPast = counted(1023, 16);
-const lastSecrets = Array.from({ length: 1024 }, (_, k) => epochSecret(rootSigners[k < 2 ? 0 : 1], k));
+const lastState = state({ past: lastPast, roots: twoRoots, untils: [2] });
+const lastSecrets = Array.from({ length: 1024 }, (_, k) => k < 3 ? rootedSecrets(planned)[k]
+  : epochSecret(rootSigners[1], k, k < 1023 ? u32(k) : lastState));
 const manyFurther = Array.from({ length: 30 }, (_, i) =>
   i % 10 === 9 ? [2, xwingPublic(sha256(u32(i)))] : [1, x25519Public(sha256(u32(i)))]);
 const sealedCharters = {
   "last-epoch": charter({
-    ...rooted, state: state({ past: lastPast, roots: twoRoots, untils: [2] }),
+    ...rooted, state: lastState,
     members: { secrets: lastSecrets, further: manyFurther, readers: [hostReads, readerReads] },
   }),
   "skipped-extension": charter({

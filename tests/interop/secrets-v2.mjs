@@ -4,7 +4,7 @@
 //   node secrets-v2.mjs kit    > ../../common/seal/tests/data/kit-v2.txt
 //
 // Written from docs/next/FORMAT.md 1, 10 and 16 alone, on the platform's cryptography: it needs no
-// package. Each rule that it follows is quoted with its section. A line of a file is `name: value`;
+// package, but the golden charters of golden-v2.mjs, whose epochs' secrets it derives. Each rule that it follows is quoted with its section. A line of a file is `name: value`;
 // values are hex digits unless the name ends with `.text`.
 
 import {
@@ -41,7 +41,27 @@ const rootSign = (root) => hkdf(root, ascii("zput/v2/root/sign"));
 const vaultId = (root0) =>
   sha256(labelled("zput/v2/vault", Buffer.of(1), ed25519Public(rootSign(root0))));
 const memberSecret = (root0) => hkdf(root0, ascii("zput/v2/member"));
-const epochSecret = (root, k) => hkdf(root, labelled("zput/v2/epoch", u32(k)));
+// "E_k[32] = HKDF(root_j, "zput/v2/epoch" 00 || u32(k) || SHA-256(state of epoch k))"
+const epochSecret = (root, k, stateHash) => hkdf(root, labelled("zput/v2/epoch", u32(k), stateHash));
+
+/** The epoch of a golden charter (golden-v2.mjs makes them), and the SHA-256 of its state. */
+function state(name) {
+  const charter = readFileSync(new URL(`../../common/seal/tests/data/${name}.charter`, import.meta.url));
+  // FORMAT 13: magic, version, serial and issued are before the state.
+  const start = 8 + 2 + 8 + 8;
+  let at = start + 1 + 32;
+  const count = (bytes) => charter.readUIntBE((at += bytes) - bytes, bytes);
+  const epoch = count(4);
+  at += 16 * epoch;
+  const roots = count(1);
+  at += 33 + (97 + 4) * (roots - 1);
+  const revoked = count(2);
+  at += 36 * revoked;
+  const kept = count(2);
+  at += 16 * kept;
+  const extensions = count(2);
+  return { epoch, hash: sha256(charter.subarray(start, at + extensions)) };
+}
 const wrapKey = (wrapRoot, device) => hkdf(wrapRoot, labelled("zput/v2/wrap/device", device));
 
 const ROOT_0 = counting(0x00), ROOT_1 = counting(0x20), DEVICE_SEED = counting(0x40);
@@ -71,11 +91,18 @@ function* derive() {
   }
 
   // Epochs 0 and 1 begin under root 0; epoch 2, and the last that there can be, under root 1.
-  for (const [k, root] of [[0, ROOT_0], [1, ROOT_0], [2, ROOT_1], [1023, ROOT_1]]) {
-    const secret = epochSecret(root, k);
-    yield [`E_${k}`, secret];
-    yield [`identity_${k}`, hkdf(secret, ascii("zput/v2/epoch/identity"))];
-    yield [`history_key_${k}`, hkdf(secret, ascii("zput/v2/epoch/history"))];
+  const states = [
+    ["0", ROOT_0, "charter-v2/1"], ["0_extension", ROOT_0, "charter-v2/skipped-extension"],
+    ["1", ROOT_0, "charter-v2/3"], ["1_fork", ROOT_0, "charter-v2/3-fork"],
+    ["2", ROOT_1, "charter-v2/4-planned"], ["2_theft", ROOT_1, "charter-v2/4-theft"],
+    ["1023", ROOT_1, "members-v2/last-epoch"],
+  ];
+  for (const [name, root, charter] of states) {
+    const { epoch, hash } = state(charter), secret = epochSecret(root, epoch, hash);
+    yield [`state_hash_${name}`, hash];
+    yield [`E_${name}`, secret];
+    yield [`identity_${name}`, hkdf(secret, ascii("zput/v2/epoch/identity"))];
+    yield [`history_key_${name}`, hkdf(secret, ascii("zput/v2/epoch/history"))];
   }
 
   const member = memberSecret(ROOT_0);

@@ -54,6 +54,10 @@ public_bytes! {
     PrefixTag, 32
 }
 public_bytes! {
+    /// The SHA-256 of a state's bytes, from which the secret of its epoch follows (FORMAT 10).
+    StateDigest, 32
+}
+public_bytes! {
     /// The tag of a state: the first 16 bytes of its SHA-256 (FORMAT 13). A charter's name for each
     /// epoch.
     CharterTag, 16
@@ -82,24 +86,27 @@ impl PrefixTag {
     pub const EVERY_NAME: Self = Self([0; 32]);
 }
 
-impl CharterTag {
-    /// The tag of the state with these bytes.
+impl StateDigest {
+    /// The digest of the state with these bytes.
     pub(super) fn of(state: &[u8]) -> Self {
-        Self(first_half(state))
+        Self(Sha256::digest(state).into())
+    }
+
+    /// FORMAT 13: "The tag of a state is the first 16 bytes of SHA-256 of the state's bytes."
+    pub(super) fn tag(&self) -> CharterTag {
+        CharterTag(first_half(self.0))
     }
 }
 
 impl CertificateDigest {
     /// The digest of the certificate with these bytes.
     pub(super) fn of(certificate: &[u8]) -> Self {
-        Self(first_half(certificate))
+        Self(first_half(Sha256::digest(certificate).into()))
     }
 }
 
-/// The first half of the SHA-256 of `bytes`.
-fn first_half(bytes: &[u8]) -> [u8; 16] {
-    let whole: [u8; 32] = Sha256::digest(bytes).into();
-    std::array::from_fn(|at| whole[at])
+fn first_half(digest: [u8; 32]) -> [u8; 16] {
+    std::array::from_fn(|at| digest[at])
 }
 
 /// The device that a certificate is for: a TLS key for which not everybody can sign.
@@ -111,8 +118,8 @@ pub struct Device(DevicePublicKey);
 impl Device {
     /// Accepts the TLS key of a device.
     ///
-    /// FORMAT 1: "Every Ed25519 key in a certificate or a charter is held to the rule for `A` when
-    /// it is parsed, the key of a device too".
+    /// FORMAT 1: "The Ed25519 keys of roots, writers and a certificate's device are held to the rule
+    /// for `A` when they are parsed, so that a key for which anybody can sign is nowhere."
     ///
     /// # Errors
     /// When it is not canonical, or of small order.

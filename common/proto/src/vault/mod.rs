@@ -60,7 +60,7 @@ mod tests;
 
 pub use certificate::{Certificate, CertificateError, CertificateFields, Counts, Held};
 pub use charter::{CharterError, CharterFields, Follows, HeldCharter, Recipients};
-pub use id::{CertificateDigest, CharterTag, Device, PrefixTag, VaultId};
+pub use id::{CertificateDigest, CharterTag, Device, PrefixTag, StateDigest, VaultId};
 pub use order::{Epoch, GenerationError, Order};
 pub use owner::may_replace;
 pub use scopes::Scopes;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use super::id::{CertificateDigest, CharterTag, VaultId};
+use super::id::{CertificateDigest, CharterTag, StateDigest, VaultId};
 use super::order::Epoch;
 use crate::cursor::Cursor;
 use crate::keys::{
@@ -146,6 +146,14 @@ impl StateFields {
         Ok(bytes)
     }
 
+    /// The digest of the state, from which the secret of its epoch follows.
+    ///
+    /// # Errors
+    /// Says which rule of FORMAT 13 it breaks.
+    pub fn digest(&self) -> Result<StateDigest, StateError> {
+        Ok(StateDigest::of(&self.encode()?))
+    }
+
     fn write(&self) -> Result<Vec<u8>, StateError> {
         let roots = 1 + self.later_roots.len();
         let root_count = u8::try_from(roots).map_err(|_| StateError::RootCount(roots))?;
@@ -187,6 +195,7 @@ impl StateFields {
 pub struct State {
     fields: StateFields,
     vault: VaultId,
+    digest: StateDigest,
     tag: CharterTag,
 }
 
@@ -209,6 +218,7 @@ impl State {
         let extensions = cursor.take(length.into()).ok_or(StateError::Cut)?;
         TaggedFields::parse(extensions, &[])?;
         let bytes = bytes.get(..cursor.position() - start).ok_or(StateError::Cut)?;
+        let digest = StateDigest::of(bytes);
         Ok(Self {
             fields: StateFields {
                 has_clear_names: flags & CLEAR_NAMES != 0,
@@ -220,7 +230,8 @@ impl State {
                 extensions: extensions.to_vec(),
             },
             vault,
-            tag: CharterTag::of(bytes),
+            tag: digest.tag(),
+            digest,
         })
     }
 
@@ -240,6 +251,12 @@ impl State {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.fields.epoch()
+    }
+
+    /// The digest of this state.
+    #[must_use]
+    pub const fn digest(&self) -> &StateDigest {
+        &self.digest
     }
 
     /// The tag of this state.

@@ -7,7 +7,7 @@ use rand::CryptoRng;
 use thiserror::Error;
 use zput_proto::keys::{Algorithm, Signature, SigningPublicKey};
 use zput_proto::secret::Secret;
-use zput_proto::vault::{Epoch, VaultId};
+use zput_proto::vault::{Epoch, StateDigest, VaultId};
 
 use super::derive;
 use super::epoch::EpochSecret;
@@ -71,10 +71,14 @@ impl RootSecret {
     }
 
     /// The secret of `epoch`, if it begins while this root is in force (FORMAT 10, `E_k`).
+    ///
+    /// `state` is the digest of what the vault's state is in that epoch: two owners that begin one
+    /// epoch with different changes make two secrets, so the devices of one state open nothing that
+    /// was sealed under the other.
     #[must_use]
-    pub fn epoch(&self, epoch: Epoch) -> EpochSecret {
-        let number = epoch.number().to_be_bytes();
-        let secret = derive::key_of(self.as_bytes(), "zput/v2/epoch", &number);
+    pub fn epoch(&self, epoch: Epoch, state: &StateDigest) -> EpochSecret {
+        let subject = [&epoch.number().to_be_bytes()[..], state.as_bytes()].concat();
+        let secret = derive::key_of(self.as_bytes(), "zput/v2/epoch", &subject);
         EpochSecret::of(secret)
     }
 

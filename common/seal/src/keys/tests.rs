@@ -1,7 +1,7 @@
 //! The derivations of format 2 against `derive-v2.txt`, which another implementation made.
 
 use zput_proto::keys::SignatureLabel;
-use zput_proto::vault::{Epoch, PrefixTag, VaultId};
+use zput_proto::vault::{Epoch, PrefixTag, StateDigest, VaultId};
 
 use super::device_v2::DeviceSeed;
 use super::epoch::EpochSecret;
@@ -64,9 +64,19 @@ fn member_secret_comes_of_first_root_only() {
 #[test]
 fn epoch_secret_derives_golden_keys() {
     let golden = GoldenFile::derive();
-    for (number, index) in [(0, 0), (1, 0), (2, 1), (1023, 1)] {
-        let epoch = root(&golden, index).epoch(Epoch::new(number));
-        let row = |name: &str| golden.text(&format!("{name}_{number}"));
+    let states = [
+        ("0", 0, 0),
+        ("0_extension", 0, 0),
+        ("1", 1, 0),
+        ("1_fork", 1, 0),
+        ("2", 2, 1),
+        ("2_theft", 2, 1),
+        ("1023", 1023, 1),
+    ];
+    for (name, number, index) in states {
+        let state = StateDigest::from_bytes(golden.array(&format!("state_hash_{name}")));
+        let epoch = root(&golden, index).epoch(Epoch::new(number), &state);
+        let row = |what: &str| golden.text(&format!("{what}_{name}"));
         assert_eq!(hex::encode(epoch.as_bytes()), row("E"));
         let Identity::MlKem768X25519(seed) = epoch.identity() else { panic!("{number}") };
         assert_eq!(hex::encode(seed.as_bytes()), row("identity"));
@@ -159,7 +169,8 @@ fn message_key_opens_its_own_messages_only() {
 fn secrets_v2_debug_shows_only_public_keys() {
     let golden = GoldenFile::derive();
     let (root, member) = (root(&golden, 0), MemberSecret::from_bytes(golden.array("M")));
-    let (epoch, wrap_root) = (root.epoch(Epoch::new(0)), root.wrap_root());
+    let (epoch, wrap_root) =
+        (root.epoch(Epoch::new(0), &StateDigest::from_bytes([7; 32])), root.wrap_root());
     let seed = DeviceSeed::from_bytes(golden.array("device_seed"));
     let wrap_key = WrapKey::of(&wrap_root, &seed.tls_key().public_key());
     let keys = format!("{:?} {:?} {wrap_key:?}", root.owner_key(), root.kit_key());

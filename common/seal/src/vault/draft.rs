@@ -189,7 +189,7 @@ impl CharterDraft {
         let owner = Owner::open(known, &root.owner_key())?;
         let members = Members::open(known, &owner.member_secret.charter_key())?;
         // A new root begins an epoch, so the last one was in force when this epoch began.
-        let epochs = members.epochs(root.epoch(state.epoch()))?;
+        let epochs = members.epochs(root.epoch(state.epoch(), state.digest()))?;
         let (earlier, secret) = epochs.into_parts();
         Ok(Self {
             root: root.clone(),
@@ -401,7 +401,7 @@ impl CharterDraft {
 
     fn members(&self, rng: &mut dyn CryptoRng) -> Result<Members, DraftError> {
         let epoch = self.epoch();
-        let secret = self.root.epoch(epoch);
+        let secret = self.root.epoch(epoch, &self.state.digest().map_err(CharterError::State)?);
         let mut recipients = vec![secret.identity().to_recipient()];
         recipients.extend_from_slice(&self.further);
         let history = seal_history(&self.earlier, &secret.history_key(), rng)?;

@@ -47,7 +47,7 @@ impl VaultView {
     /// why.
     pub fn of_owner(charter: HeldCharter, root: &RootSecret) -> Result<Self, ViewError> {
         let owner = Owner::open(&charter, &root.owner_key())?;
-        let secret = root.epoch(charter.state().epoch());
+        let secret = root.epoch(charter.state().epoch(), charter.state().digest());
         Self::new(charter, owner.member_secret(), |members| Ok(Some(members.epochs(secret)?)))
     }
 

@@ -40,8 +40,8 @@ struct Model {
     revoked: BTreeSet<u8>,
     further: u8,
     epoch: u32,
-    /// The root in force in each epoch.
-    epochs: BTreeMap<u32, usize>,
+    /// The secret of each epoch, as a charter of it had it.
+    secrets: BTreeMap<u32, EpochSecret>,
 }
 
 impl Model {
@@ -90,14 +90,13 @@ impl Model {
                 }
             }
         }
-        if is_new && !self.epochs.is_empty() {
+        if is_new && !self.secrets.is_empty() {
             self.epoch += 1;
         }
-        self.epochs.insert(self.epoch, self.roots.len() - 1);
     }
 
     /// What is expected of a charter that was sealed with all that.
-    fn check(&self, charter: &HeldCharter, serial: u64) {
+    fn check(&mut self, charter: &HeldCharter, serial: u64) {
         let last = self.roots.last().unwrap();
         assert_eq!((charter.serial(), charter.state().epoch()), (serial, Epoch::new(self.epoch)));
         let owner = Owner::open(charter, &last.owner_key()).unwrap();
@@ -106,11 +105,9 @@ impl Model {
         assert_eq!(owner.member_secret(), &member_secret);
         let members = Members::open(charter, &member_secret.charter_key()).unwrap();
         assert_eq!(members.recipients().len(), 1 + usize::from(self.further));
-        let secrets: Vec<_> = self
-            .epochs
-            .iter()
-            .map(|(epoch, root)| self.roots[*root].epoch(Epoch::new(*epoch)))
-            .collect();
+        let secret = last.epoch(Epoch::new(self.epoch), charter.state().digest());
+        assert_eq!(self.secrets.entry(self.epoch).or_insert_with(|| secret.clone()), &secret);
+        let secrets: Vec<_> = self.secrets.values().cloned().collect();
         let mut reading = 0;
         for device in 0..6 {
             for (index, root) in self.roots.iter().enumerate() {

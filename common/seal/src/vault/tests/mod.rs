@@ -10,6 +10,7 @@ mod refused;
 mod view;
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
 
@@ -57,8 +58,9 @@ fn golden_member_secret() -> MemberSecret {
     MemberSecret::from_bytes(GoldenFile::derive().array("M"))
 }
 
-/// The secret of an epoch: 0 and 1 of root 0, 2 and 1023 of root 1.
-fn golden_secret(epoch: u32) -> EpochSecret {
+/// The secret of an epoch, and of which of its states where the script has more than one: 0 and 1
+/// of root 0, 2 and 1023 of root 1.
+fn golden_secret(epoch: impl Display) -> EpochSecret {
     EpochSecret::from_bytes(GoldenFile::derive().array(&format!("E_{epoch}")))
 }
 
