@@ -227,7 +227,9 @@ const revoking = (device) => state({ past: [tag(first)], revoked: [[device, 1]] 
 const [third, fork] = [revoking(host.device), revoking(reader.device)];
 const past = [tag(first), tag(third)];
 const twoRoots = [rootSigners[0].key, succession(1)];
-const planned = state({ past, roots: twoRoots, untils: [2], revoked: [[host.device, 1]] });
+const planned = state({
+  past, roots: twoRoots, untils: [2], revoked: [[host.device, 1]], kept: [kept(certificates.get)],
+});
 const theft = state({
   past, roots: twoRoots, untils: [0], revoked: [[host.device, 1]],
   kept: sorted([kept(certificates["all-scopes"]), kept(certificates.get)]),
@@ -263,7 +265,7 @@ const charters = {
   "4-planned": charter(rooted),
   "4-theft": charter({
     ...rooted, state: theft,
-    members: { secrets: rootedSecrets(theft), further, readers: [[reader.device, rootSigners[1]]] },
+    members: { secrets: rootedSecrets(theft), readers: [[reader.device, rootSigners[1]]] },
     owner: { issued: issued(...notes, laptopAgain, [readerAgain, 1, 2, "Grüße"]) },
   }),
 };
@@ -349,7 +351,9 @@ const own = (k, secret = secrets[1]) =>
 const history = (key, secrets) => message(key, cat("history"), cat(...secrets));
 const historyKey = hkdf(secrets[1], "zput/v2/epoch/history");
 const lastPast = counted(1023, 16);
-const lastState = state({ past: lastPast, roots: twoRoots, untils: [2] });
+const lastState = state({
+  past: lastPast, roots: twoRoots, untils: [2], kept: sorted([kept(hostMember), kept(certificates.get)]),
+});
 const lastSecrets = Array.from({ length: 1024 }, (_, k) => k < 3 ? rootedSecrets(planned)[k]
   : epochSecret(rootSigners[1], k, k < 1023 ? u32(k) : lastState));
 const manyFurther = Array.from({ length: 30 }, (_, i) =>

@@ -32,8 +32,8 @@ pub enum DraftError {
     /// The new root is one that the vault has or had.
     #[error("the new root has been a root of the vault before")]
     RootAgain,
-    /// A device of role owner has the root, and so opens whatever follows from it.
-    #[error("{0} has the root: it is shut out by a new root")]
+    /// A device of role owner has a root from which something still follows.
+    #[error("{0} has a root of the vault: it is shut out by a new root, as after a theft")]
     HasRoot(DevicePublicKey),
     /// The device is shut out.
     #[error("the device {0} is shut out: it goes on with a new device seed only")]
@@ -79,12 +79,13 @@ pub enum DraftError {
 /// Why a vault gets a new root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handover {
-    /// It was planned: certificates of the root before count in all earlier epochs, and its key
-    /// files get envelopes further on.
+    /// It was planned: certificates of the root before count in all earlier epochs, and those of
+    /// its key files go on, with envelopes, whose certificates are kept.
     Planned,
-    /// The root before may have been stolen: of its certificates those count that are kept. The
-    /// thief knows each wrap key that follows from it and from the roots before, so key files of
-    /// these roots get no envelopes any more, and are made anew.
+    /// The root before may have been stolen: of its certificates those count that are named now.
+    /// The thief knows each wrap key that follows from it and from the roots before, so key files
+    /// of these roots get no envelopes any more, and are made anew. Nothing is taken over that a
+    /// thief can have planted: no certificate that was kept before, no further recipient.
     Theft,
 }
 
@@ -295,25 +296,38 @@ impl CharterDraft {
     }
 
     /// Shuts a device out, in a new epoch, from which on it has no envelope. What it has written
-    /// counts in epochs below `until`, which is at most the new epoch; 0: nothing of it.
+    /// counts in epochs below `until`, which is at most the new epoch; 0: nothing of it. Of two
+    /// revocations of a device the lesser `until` stays.
     ///
     /// # Errors
-    /// [`DraftError::HasRoot`] for a device of role owner, unless the draft has a new root already.
+    /// [`DraftError::HasRoot`] for a device of role owner, as long as something follows from a root
+    /// that it has: after [`succeed`](Self::succeed) as after a theft, or
+    /// [`distrust`](Self::distrust), nothing does.
     pub fn revoke(&mut self, device: DevicePublicKey, until: Epoch) -> Result<(), DraftError> {
-        let last = self.root_index();
         let has_root = self.owner.issued.iter().any(|((noted, _), issued)| {
-            *noted == device && issued.role == Role::Owner && issued.root == last
+            *noted == device && issued.role == Role::Owner && self.is_trusted(issued.root)
         });
         if has_root {
             return Err(DraftError::HasRoot(device));
         }
         self.begin_epoch();
-        self.state.revoked.insert(device, until);
+        let known = self.state.revoked.entry(device).or_insert(until);
+        *known = until.min(*known);
         Ok(())
     }
 
+    /// Whether one that has this root can still sign what counts, or knows a wrap key that still
+    /// gets envelopes: of this root or, by the owner's part of a charter, of one before it.
+    fn is_trusted(&self, root: u8) -> bool {
+        let next = self.state.later_roots.get(usize::from(root));
+        next.is_none_or(|next| next.until > Epoch::new(0))
+            || self.owner.wrap_roots.range(..=root).next().is_some()
+    }
+
     /// Makes `next` the vault's last root, in a new epoch whose secret comes from it. The devices
-    /// of the root before go on by their certificates if these are in `keep`.
+    /// of the root before go on by their certificates if these are in `keep`. As after a theft,
+    /// `keep` is all that is kept, and the further recipients are none until they are named anew by
+    /// [`seal_also_for`](Self::seal_also_for).
     ///
     /// # Errors
     /// [`DraftError::RootAgain`]; [`DraftError::NotNoted`] for a certificate that the owner does
@@ -334,18 +348,19 @@ impl CharterDraft {
         let signature = self.root.signer().sign(&to_sign);
         self.state.later_roots.push(Succession { key, signature, until });
         self.owner.wrap_roots.insert(before, self.root.wrap_root());
-        self.state.kept.extend(keep);
         self.root = next.clone();
-        if handover == Handover::Theft {
-            self.owner.wrap_roots.clear();
-            self.distrust(before, keep)?;
+        match handover {
+            Handover::Planned => self.state.kept.extend(keep),
+            Handover::Theft => self.distrust(before, keep)?,
         }
         Ok(())
     }
 
     /// Takes from an older root what it still has, in a new epoch, since it may have been stolen:
-    /// of its certificates those count that are kept or in `keep`, and its key files get no
-    /// envelopes.
+    /// of its certificates those count that are in `keep`, and the key files of it and of the roots
+    /// before it, whose wrap roots the thief has read, get no envelopes. `keep` is all that is kept
+    /// of any older root, and the further recipients are none until they are named anew by
+    /// [`seal_also_for`](Self::seal_also_for): the thief can have planted all others.
     ///
     /// # Errors
     /// [`DraftError::NotOlderRoot`]; [`DraftError::NotNoted`] for a certificate that the owner does
@@ -363,8 +378,9 @@ impl CharterDraft {
         if let Some(succession) = self.state.later_roots.get_mut(usize::from(root)) {
             succession.until = Epoch::new(0);
         }
-        self.owner.wrap_roots.remove(&root);
-        self.state.kept.extend(keep);
+        self.owner.wrap_roots.retain(|index, _| *index > root);
+        self.state.kept.clone_from(keep);
+        self.further.clear();
         Ok(())
     }
 
@@ -413,6 +429,9 @@ impl CharterDraft {
     }
 
     /// The wrap keys of all key files that go on: one for each device and root.
+    ///
+    /// FORMAT 13: "one for each key file that opens, is not shut out, and whose certificate is of
+    /// the last root or in `kept`".
     fn wrap_keys(&self) -> Vec<WrapKey> {
         let own = self.root.wrap_root();
         let wrap_root = |index: u8| -> Option<&WrapRoot> {
@@ -420,8 +439,10 @@ impl CharterDraft {
         };
         let mut seen = BTreeSet::new();
         let mut keys = Vec::new();
-        for ((device, _), issued) in &self.owner.issued {
-            let goes_on = issued.role.has_wrap_key() && !self.state.revoked.contains_key(device);
+        for ((device, digest), issued) in &self.owner.issued {
+            let goes_on = issued.role.has_wrap_key()
+                && !self.state.revoked.contains_key(device)
+                && (issued.root == self.root_index() || self.state.kept.contains(digest));
             if let Some(wrap_root) = wrap_root(issued.root).filter(|_| goes_on)
                 && seen.insert((*device, issued.root))
             {

@@ -207,8 +207,10 @@ fn attack_41_no_secret_of_stolen_root_opens_later_epoch() {
 fn attack_41_wrap_roots_before_theft_are_gone_for_ever() {
     let roots: Vec<_> = (0..3).map(|_| RootSecret::generate(&mut rng())).collect();
     let mut draft = CharterDraft::first(&roots[0], false, 1);
-    draft.note(certify(&roots[0], 0, draft.vault(), READER, Role::Get), Role::Get, "").unwrap();
-    draft.succeed(&roots[1], Handover::Planned, &BTreeSet::new()).unwrap();
+    let certificate = certify(&roots[0], 0, draft.vault(), READER, Role::Get);
+    let keep = BTreeSet::from([certificate.digest()]);
+    draft.note(certificate, Role::Get, "").unwrap();
+    draft.succeed(&roots[1], Handover::Planned, &keep).unwrap();
     let mut charter = draft.seal(&mut rng()).unwrap();
     let vault = *charter.state().vault();
     let key = roots[0].member_secret(&vault).unwrap().charter_key();
@@ -217,7 +219,7 @@ fn attack_41_wrap_roots_before_theft_are_gone_for_ever() {
     };
     assert!(reads(&charter));
     let mut draft = CharterDraft::next(&charter, &roots[1], 2).unwrap();
-    draft.succeed(&roots[2], Handover::Theft, &BTreeSet::new()).unwrap();
+    draft.succeed(&roots[2], Handover::Theft, &keep).unwrap();
     charter = draft.seal(&mut rng()).unwrap();
     assert!(!reads(&charter));
     for _ in 0..2 {

@@ -243,6 +243,114 @@ fn draft_revokes_owner_with_new_root_only() {
     assert_eq!(charter.state().fields().revoked, [(device(1), Epoch::new(0))].into());
 }
 
+/// A vault of three roots, each succession planned, with a reader of each of the two older ones
+/// whose certificates are kept; its further recipient; and the digests of the two.
+fn succeeded() -> ([RootSecret; 3], HeldCharter, [CertificateDigest; 2]) {
+    let roots = [(); 3].map(|()| RootSecret::generate(&mut rng()));
+    let mut draft = first(&roots[0]);
+    let [one, two] = [(0, 40), (1, 80)]
+        .map(|(index, first)| certify(&roots[index], index as u8, draft.vault(), first, Role::Get));
+    let kept = [one.digest(), two.digest()];
+    draft.note(one, Role::Get, "").unwrap();
+    let mut draft = next(&seal(draft), &roots[0]);
+    draft.succeed(&roots[1], Handover::Planned, &[kept[0]].into()).unwrap();
+    draft.note(two, Role::Get, "").unwrap();
+    draft.seal_also_for(&[golden_secret(0).identity().to_recipient()]).unwrap();
+    let mut draft = next(&seal(draft), &roots[1]);
+    draft.succeed(&roots[2], Handover::Planned, &kept.into()).unwrap();
+    let charter = seal(draft);
+    assert_eq!(members(&charter, &roots[2]).envelopes(), 2);
+    assert_eq!(members(&charter, &roots[2]).recipients().len(), 2);
+    (roots, charter, kept)
+}
+
+/// The thief of root 1 has read the wrap root of root 0 in the owner's part; the thief of root 0
+/// has not that of root 1, whose readers go on if they are named.
+#[test]
+fn draft_distrust_drops_wrap_roots_of_roots_before() {
+    let (roots, known, kept) = succeeded();
+    let left = |root| {
+        let mut draft = next(&known, &roots[2]);
+        draft.distrust(root, &kept.into()).unwrap();
+        let charter = seal(draft);
+        let held: Vec<_> = owner(&charter, &roots[2]).wrap_roots().keys().copied().collect();
+        (held, members(&charter, &roots[2]).envelopes())
+    };
+    assert_eq!(left(0), (vec![1], 1));
+    assert_eq!(left(1), (vec![], 0));
+}
+
+/// What the thief of a root can have planted while it was the last one: a certificate that is kept,
+/// a recipient for whom every blob is sealed. A theft and a distrust take over neither.
+#[test]
+fn draft_after_theft_takes_over_nothing_planted() {
+    let (roots, known, [planted, named]) = succeeded();
+    let last = RootSecret::generate(&mut rng());
+    let changes: [(&RootSecret, &dyn Fn(&mut CharterDraft)); 3] = [
+        (&roots[2], &|draft| draft.distrust(0, &[named].into()).unwrap()),
+        (&roots[2], &|draft| draft.distrust(1, &[named].into()).unwrap()),
+        (&last, &|draft| draft.succeed(&last, Handover::Theft, &[named].into()).unwrap()),
+    ];
+    assert!(known.state().fields().kept.contains(&planted));
+    for (at, (last, change)) in changes.into_iter().enumerate() {
+        let mut draft = next(&known, &roots[2]);
+        change(&mut draft);
+        let charter = seal(draft.clone());
+        assert_eq!(charter.state().fields().kept, [named].into(), "{at}");
+        assert_eq!(members(&charter, last).recipients().len(), 1, "{at}");
+        // What the owner names anew is sealed for.
+        draft.seal_also_for(&[golden_secret(1).identity().to_recipient()]).unwrap();
+        assert_eq!(members(&seal(draft), last).recipients().len(), 2, "{at}");
+    }
+}
+
+/// A device of role owner whose root is not the last one any more still has what follows from it:
+/// it is shut out when nothing does.
+#[test]
+fn draft_revokes_owner_of_older_root_when_nothing_follows_from_it() {
+    let refused = Err(DraftError::HasRoot(device(1)));
+    let (root, known) = founded();
+    let later = [(); 2].map(|()| RootSecret::generate(&mut rng()));
+    let mut draft = next(&known, &root);
+    draft.succeed(&later[0], Handover::Planned, &BTreeSet::new()).unwrap();
+    assert_eq!(draft.revoke(device(1), Epoch::new(0)), refused, "its certificates count below 1");
+    let planned = seal(draft);
+    assert_eq!(next(&planned, &later[0]).revoke(device(1), Epoch::new(0)), refused);
+    let mut draft = next(&planned, &later[0]);
+    draft.distrust(0, &BTreeSet::new()).unwrap();
+    assert_eq!(draft.revoke(device(1), Epoch::new(0)), Ok(()));
+
+    // In epoch 0 no certificate of the older root counts, and its wrap root is there.
+    let mut draft = first(&root);
+    draft.note(certify(&root, 0, draft.vault(), 1, Role::Owner), Role::Owner, "").unwrap();
+    draft.succeed(&later[0], Handover::Planned, &BTreeSet::new()).unwrap();
+    assert_eq!(draft.revoke(device(1), Epoch::new(0)), refused);
+    // One that has root 1 has read that wrap root, as long as it is held.
+    draft.note(certify(&later[0], 1, draft.vault(), 2, Role::Owner), Role::Owner, "").unwrap();
+    draft.succeed(&later[1], Handover::Planned, &BTreeSet::new()).unwrap();
+    let has_root = Err(DraftError::HasRoot(device(2)));
+    assert_eq!(draft.revoke(device(2), Epoch::new(0)), has_root);
+    draft.distrust(0, &BTreeSet::new()).unwrap();
+    assert_eq!(draft.revoke(device(1), Epoch::new(0)), Ok(()));
+    assert_eq!(draft.revoke(device(2), Epoch::new(0)), has_root);
+    draft.distrust(1, &BTreeSet::new()).unwrap();
+    assert_eq!(draft.revoke(device(2), Epoch::new(0)), Ok(()));
+}
+
+/// A second revocation gives nothing back.
+#[test]
+fn draft_keeps_lesser_until_of_two_revocations() {
+    let (root, known) = founded();
+    let mut draft = next(&known, &root);
+    draft.revoke(device(40), Epoch::new(0)).unwrap();
+    draft.revoke(device(80), Epoch::new(1)).unwrap();
+    let mut draft = next(&seal(draft), &root);
+    draft.revoke(device(40), Epoch::new(2)).unwrap();
+    draft.revoke(device(80), Epoch::new(0)).unwrap();
+    let revoked = [(device(40), Epoch::new(0)), (device(80), Epoch::new(0))];
+    assert_eq!(seal(draft).state().fields().revoked, revoked.into());
+}
+
 /// What is noted fits its role, is of no device that is shut out, can be shown, and holds.
 #[test]
 fn draft_notes_only_certificates_that_hold_and_fit() {
@@ -314,14 +422,16 @@ fn draft_distrusts_older_root_afterwards() {
     let (root, known) = founded();
     let next_root = RootSecret::generate(&mut rng());
     let mut draft = next(&known, &root);
-    draft.succeed(&next_root, Handover::Planned, &BTreeSet::new()).unwrap();
+    let good = certify(&root, 0, *known.state().vault(), 80, Role::Get).digest();
+    draft.succeed(&next_root, Handover::Planned, &[good].into()).unwrap();
     assert_eq!(draft.root_index(), 1);
     let planned = seal(draft);
     assert_eq!(planned.state().fields().later_roots[0].until, Epoch::new(1));
     assert_eq!(owner(&planned, &next_root).wrap_roots(), &[(0, root.wrap_root())].into());
+    // Of two readers the one goes on whose certificate is kept.
+    assert_eq!(members(&planned, &next_root).envelopes(), 1);
     assert!(members(&planned, &next_root).epoch_secret(&wrap_key(&root, 80)).is_ok());
 
-    let good = certify(&root, 0, *known.state().vault(), 80, Role::Get).digest();
     let mut draft = next(&planned, &next_root);
     for index in [1, 2, 255] {
         let error = draft.distrust(index, &BTreeSet::new());

@@ -13,8 +13,13 @@ enum Change {
     Revoke(u8),
     Rotate,
     Further(u8),
-    Succeed(Handover),
+    /// With the certificates that are kept, as `KEEPS` has them.
+    Succeed(Handover, usize),
+    Distrust(usize, usize),
 }
+
+/// Which of the noted certificates are kept: none, all, or every second one.
+const KEEPS: [fn(usize) -> bool; 4] = [|_| false, |_| true, |at| at % 2 == 0, |at| at % 2 == 1];
 
 fn change() -> impl Strategy<Value = Change> {
     let role = prop_oneof![Just(Role::Member), Just(Role::Get), Just(Role::Put), Just(Role::List)];
@@ -24,7 +29,8 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (0..6_u8).prop_map(Change::Revoke),
         1 => Just(Change::Rotate),
         1 => (0..3_u8).prop_map(Change::Further),
-        1 => handover.prop_map(Change::Succeed),
+        2 => (handover, 0..4_usize).prop_map(|(handover, keep)| Change::Succeed(handover, keep)),
+        1 => (0..4_usize, 0..4_usize).prop_map(|(root, keep)| Change::Distrust(root, keep)),
     ]
 }
 
@@ -33,10 +39,12 @@ fn change() -> impl Strategy<Value = Change> {
 struct Model {
     /// The roots, of which the last signs.
     roots: Vec<RootSecret>,
-    /// From which root on wrap keys still count.
-    trusted: usize,
-    /// Key files that have a wrap key, by device and root.
-    readers: BTreeSet<(u8, usize)>,
+    /// The older roots whose wrap keys are known to nobody but their key files.
+    trusted: BTreeSet<usize>,
+    /// Certificates in the order in which they were noted, each with its device and root and
+    /// whether its key file has a wrap key.
+    noted: Vec<(CertificateDigest, u8, usize, bool)>,
+    kept: BTreeSet<CertificateDigest>,
     revoked: BTreeSet<u8>,
     further: u8,
     epoch: u32,
@@ -54,9 +62,11 @@ impl Model {
                 Change::Note(device, role) if !self.revoked.contains(device) => {
                     let root = &self.roots[last];
                     let certificate = certify(root, last as u8, draft.vault(), 40 * device, *role);
+                    let reads = matches!(role, Role::Member | Role::Get);
+                    let noted = (certificate.digest(), *device, last, reads);
                     draft.note(certificate, *role, "label").unwrap();
-                    if matches!(role, Role::Member | Role::Get) {
-                        self.readers.insert((*device, last));
+                    if !self.noted.contains(&noted) {
+                        self.noted.push(noted);
                     }
                 }
                 Change::Note(device, role) => {
@@ -79,20 +89,56 @@ impl Model {
                     is_new |= *count != self.further;
                     self.further = *count;
                 }
-                Change::Succeed(handover) => {
-                    let root = RootSecret::generate(&mut rng());
-                    draft.succeed(&root, *handover, &BTreeSet::new()).unwrap();
+                Change::Succeed(handover, keep) => {
+                    let (root, keep) = (RootSecret::generate(&mut rng()), self.keep(*keep));
+                    draft.succeed(&root, *handover, &keep).unwrap();
                     self.roots.push(root);
-                    if *handover == Handover::Theft {
-                        self.trusted = self.roots.len() - 1;
+                    match handover {
+                        Handover::Planned => {
+                            self.trusted.insert(last);
+                            self.kept.extend(keep);
+                        }
+                        Handover::Theft => self.distrust(last, keep),
                     }
                     is_new = true;
+                }
+                Change::Distrust(root, keep) if *root < last => {
+                    let keep = self.keep(*keep);
+                    draft.distrust(*root as u8, &keep).unwrap();
+                    self.distrust(*root, keep);
+                    is_new = true;
+                }
+                Change::Distrust(root, _) => {
+                    assert!(draft.distrust(*root as u8, &BTreeSet::new()).is_err());
                 }
             }
         }
         if is_new && !self.secrets.is_empty() {
             self.epoch += 1;
         }
+    }
+
+    fn keep(&self, which: usize) -> BTreeSet<CertificateDigest> {
+        let noted = self.noted.iter().enumerate();
+        noted.filter(|(at, _)| KEEPS[which](*at)).map(|(_, noted)| noted.0).collect()
+    }
+
+    /// All that the thief of a root knows or can have planted goes.
+    fn distrust(&mut self, root: usize, keep: BTreeSet<CertificateDigest>) {
+        self.trusted = self.trusted.split_off(&(root + 1));
+        self.kept = keep;
+        self.further = 0;
+    }
+
+    /// Whether a key file has an envelope, by its device and root.
+    fn goes_on(&self, device: u8, root: usize) -> bool {
+        let last = self.roots.len() - 1;
+        let is_good = |digest| root == last || self.kept.contains(digest);
+        (root == last || self.trusted.contains(&root))
+            && !self.revoked.contains(&device)
+            && self.noted.iter().any(|(digest, its_device, its_root, reads)| {
+                (*its_device, *its_root, *reads) == (device, root, true) && is_good(digest)
+            })
     }
 
     /// What is expected of a charter that was sealed with all that.
@@ -105,15 +151,14 @@ impl Model {
         assert_eq!(owner.member_secret(), &member_secret);
         let members = Members::open(charter, &member_secret.charter_key()).unwrap();
         assert_eq!(members.recipients().len(), 1 + usize::from(self.further));
+        assert_eq!(charter.state().fields().kept, self.kept);
         let secret = last.epoch(Epoch::new(self.epoch), charter.state().digest());
         assert_eq!(self.secrets.entry(self.epoch).or_insert_with(|| secret.clone()), &secret);
         let secrets: Vec<_> = self.secrets.values().cloned().collect();
         let mut reading = 0;
         for device in 0..6 {
             for (index, root) in self.roots.iter().enumerate() {
-                let goes_on = self.readers.contains(&(device, index))
-                    && !self.revoked.contains(&device)
-                    && index >= self.trusted;
+                let goes_on = self.goes_on(device, index);
                 let secret = members.epoch_secret(&wrap_key(root, 40 * device));
                 assert_eq!(secret.is_ok(), goes_on, "device {device} of root {index}");
                 if let Ok(secret) = secret {
