@@ -247,12 +247,12 @@ const rootedSecrets = (state) => [...secrets, epochSecret(rootSigners[1], 2, sta
 const further = [[1, x25519Public(run(0xc0))]];
 const [hostReads, readerReads] = [[host.device, rootSigners[0]], [reader.device, rootSigners[0]]];
 const later = (state, reads) => ({
-  serial: 3, state,
+  state,
   members: { secrets: [secrets[0], epochSecret(rootSigners[0], 1, state)], further, readers: [reads] },
   owner: { issued: issued(...notes) },
 });
 const rooted = {
-  serial: 4, state: planned, by: rootSigners[1], members: { secrets: rootedSecrets(planned), further, readers: [readerReads] },
+  state: planned, by: rootSigners[1], members: { secrets: rootedSecrets(planned), further, readers: [readerReads] },
   owner: { wrapRoots: [[0, rootSigners[0].wrapRoot]], issued: issued(...notes, laptopAgain) },
 };
 const charters = {

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::id::VaultId;
+use super::order::Epoch;
 use super::state::{State, StateError, StateFields};
 use crate::cursor::Cursor;
 use crate::keys::{AlgorithmError, Signature, SignatureLabel};
@@ -46,7 +47,7 @@ pub enum CharterError {
 /// by [`signed`](Self::signed).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CharterFields {
-    /// From 1, higher in each charter of the vault.
+    /// From 1 in each epoch, higher in each charter of the epoch.
     pub serial: u64,
     /// The owner's clock in seconds since 1970, which decides nothing.
     pub issued: u64,
@@ -166,7 +167,7 @@ impl HeldCharter {
         &self.bytes
     }
 
-    /// Its number, higher in each charter of the vault.
+    /// Its number, from 1 in each epoch and higher in each charter of it.
     #[must_use]
     pub const fn serial(&self) -> u64 {
         self.serial
@@ -202,6 +203,11 @@ impl HeldCharter {
         &self.bytes[self.owner.clone()]
     }
 
+    /// FORMAT 13: "The order of a vault's charters is that of (epoch, serial)".
+    fn order(&self) -> (Epoch, u64) {
+        (self.state.epoch(), self.serial)
+    }
+
     /// How this charter stands to one that is `known`. Only a [`Follows::Newer`] one is taken.
     ///
     /// `recipients` says how those of the two charters compare, for a program that can read
@@ -215,11 +221,7 @@ impl HeldCharter {
         if has_other_recipients || !is_one_line(&self.state, &known.state) {
             return Follows::Fork;
         }
-        if self.serial > known.serial && self.state.epoch() >= known.state.epoch() {
-            Follows::Newer
-        } else {
-            Follows::Older
-        }
+        if self.order() > known.order() { Follows::Newer } else { Follows::Older }
     }
 }
 

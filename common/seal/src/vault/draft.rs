@@ -56,8 +56,8 @@ pub enum DraftError {
     /// The certificate that is to be kept is none that was issued.
     #[error("the owner has no note of the certificate {0}")]
     NotNoted(CertificateDigest),
-    /// The known charter has the last serial.
-    #[error("the vault has had its last charter")]
+    /// The known charter has the last serial of its epoch: the next one begins another epoch.
+    #[error("the vault's epoch has had its last charter")]
     LastSerial,
     /// The known charter's part for members, or the new one's, is refused.
     #[error(transparent)]
@@ -133,7 +133,8 @@ pub enum Handover {
 #[derive(Clone, Debug)]
 pub struct CharterDraft {
     root: RootSecret,
-    serial: u64,
+    /// `None` behind the last one of the epoch.
+    serial: Option<u64>,
     issued_at: u64,
     state: StateFields,
     /// The tag and the secret of the known charter's epoch, as long as the draft is of that epoch.
@@ -162,7 +163,7 @@ impl CharterDraft {
         };
         Self {
             root: root.clone(),
-            serial: 1,
+            serial: Some(1),
             issued_at,
             state,
             known: None,
@@ -194,7 +195,7 @@ impl CharterDraft {
         let (earlier, secret) = epochs.into_parts();
         Ok(Self {
             root: root.clone(),
-            serial: known.serial().checked_add(1).ok_or(DraftError::LastSerial)?,
+            serial: known.serial().checked_add(1),
             issued_at,
             state: state.fields().clone(),
             known: Some((*state.tag(), secret)),
@@ -235,6 +236,7 @@ impl CharterDraft {
     /// for the same as the epoch before; what a later program has added to that is left out.
     pub fn begin_epoch(&mut self) -> Epoch {
         if let Some((tag, secret)) = self.known.take() {
+            self.serial = Some(1);
             self.state.past.push(tag);
             self.earlier.push(secret);
             self.state.extensions.clear();
@@ -399,10 +401,12 @@ impl CharterDraft {
     /// Seals the charter, signed by the vault's last root.
     ///
     /// # Errors
-    /// Says which rule of FORMAT 13 it would break.
+    /// Says which rule of FORMAT 13 it would break; [`DraftError::LastSerial`] when the draft begins
+    /// no epoch.
     pub fn seal(self, rng: &mut dyn CryptoRng) -> Result<HeldCharter, DraftError> {
         let members = self.members(rng)?;
-        let Self { root, serial, issued_at: issued, state, owner, noted, .. } = self;
+        let serial = self.serial.ok_or(DraftError::LastSerial)?;
+        let Self { root, issued_at: issued, state, owner, noted, .. } = self;
         let fields = CharterFields { serial, issued, state };
         let hash = fields.public_hash()?;
         let members = members.seal(&hash, &owner.member_secret.charter_key(), rng)?;

@@ -1,6 +1,8 @@
 //! `follows` over random lines of charters, against a model: a line is the list of what
 //! its epochs say.
 
+use std::cmp::Ordering;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -41,10 +43,12 @@ impl Node {
         Self { charter, line: vec![Content::default()] }
     }
 
-    /// The charter that an owner makes who knows this one: `None` is one of the same state.
-    fn next(&self, change: Option<Change>, serial: u64) -> Self {
+    /// The charter that an owner makes who knows this one, with a serial so many above that of the
+    /// known one, or above zero in the next epoch: `None` is one of the same state.
+    fn next(&self, change: Option<Change>, above: u64) -> Self {
         let content = &self.line[self.line.len() - 1];
         let Some(change) = change else {
+            let serial = self.charter.serial() + above;
             let charter = content.root().charter(serial, self.charter.state().fields());
             return Self { charter, line: self.line.clone() };
         };
@@ -64,7 +68,7 @@ impl Node {
                 state.later_roots.push(signed);
             }
         }
-        let charter = next.root().charter(serial, &state);
+        let charter = next.root().charter(above, &state);
         Self { charter, line: [&self.line[..], &[next]].concat() }
     }
 }
@@ -75,14 +79,16 @@ fn expected(new: &Node, known: &Node) -> Follows {
     if new.line[..common] != known.line[..common] {
         return Follows::Fork;
     }
-    let (is_newer, is_equal) = {
-        let (new, known) = (new.charter.serial(), known.charter.serial());
-        (new > known, new == known)
+    // Of two epochs the later one decides, of one epoch the serial.
+    let order = match new.line.len().cmp(&known.line.len()) {
+        Ordering::Equal => new.charter.serial().cmp(&known.charter.serial()),
+        of_epochs => of_epochs,
     };
-    if is_equal && new.line.len() == known.line.len() {
-        return Follows::Same;
+    match order {
+        Ordering::Less => Follows::Older,
+        Ordering::Equal => Follows::Same,
+        Ordering::Greater => Follows::Newer,
     }
-    if is_newer && new.line.len() >= known.line.len() { Follows::Newer } else { Follows::Older }
 }
 
 fn changes() -> impl Strategy<Value = Option<Change>> {
@@ -101,7 +107,7 @@ fn trees() -> impl Strategy<Value = Vec<Node>> {
         let mut nodes = vec![Node::first()];
         for (parent, change, above) in steps {
             let parent = parent.get(&nodes);
-            let node = parent.next(change, parent.charter.serial() + above);
+            let node = parent.next(change, above);
             nodes.push(node);
         }
         nodes
@@ -149,7 +155,7 @@ proptest! {
     ) {
         let mut known = Node::first();
         for (change, above) in path {
-            let new = known.next(change, known.charter.serial() + above);
+            let new = known.next(change, above);
             let verdict = new.charter.follows(&known.charter, Recipients::Unread);
             prop_assert_eq!(verdict, Follows::Newer);
             known = new;

@@ -100,6 +100,7 @@ fn draft_begins_one_epoch_for_all_its_changes() {
     draft.seal_also_for(&[golden_secret(0).identity().to_recipient()]).unwrap();
     assert_eq!(draft.begin_epoch(), Epoch::new(1));
     let charter = seal(draft);
+    assert_eq!(charter.serial(), 1);
     let state = charter.state().fields();
     assert_eq!(state.past, [*known.state().tag()]);
     let revoked = [(device(40), Epoch::new(1)), (device(80), Epoch::new(0))];

@@ -48,6 +48,8 @@ struct Model {
     revoked: BTreeSet<u8>,
     further: u8,
     epoch: u32,
+    /// Of the charter in its epoch.
+    serial: u64,
     /// The secret of each epoch, as a charter of it had it.
     secrets: BTreeMap<u32, EpochSecret>,
 }
@@ -115,7 +117,9 @@ impl Model {
         }
         if is_new && !self.secrets.is_empty() {
             self.epoch += 1;
+            self.serial = 0;
         }
+        self.serial += 1;
     }
 
     fn keep(&self, which: usize) -> BTreeSet<CertificateDigest> {
@@ -142,9 +146,10 @@ impl Model {
     }
 
     /// What is expected of a charter that was sealed with all that.
-    fn check(&mut self, charter: &HeldCharter, serial: u64) {
+    fn check(&mut self, charter: &HeldCharter) {
         let last = self.roots.last().unwrap();
-        assert_eq!((charter.serial(), charter.state().epoch()), (serial, Epoch::new(self.epoch)));
+        let order = (charter.state().epoch(), charter.serial());
+        assert_eq!(order, (Epoch::new(self.epoch), self.serial));
         let owner = Owner::open(charter, &last.owner_key()).unwrap();
         let vault = self.roots[0].signer().vault_id();
         let member_secret = self.roots[0].member_secret(&vault).unwrap();
@@ -183,16 +188,16 @@ proptest! {
     ) {
         let mut model = Model { roots: vec![RootSecret::generate(&mut rng())], ..Model::default() };
         let mut known: Option<HeldCharter> = None;
-        for (serial, changes) in (1..).zip(&line) {
+        for (issued, changes) in (1..).zip(&line) {
             let root = model.roots.last().unwrap();
             let mut draft = match &known {
                 None => CharterDraft::first(root, false, 1),
-                Some(known) => CharterDraft::next(known, root, serial).unwrap(),
+                Some(known) => CharterDraft::next(known, root, issued).unwrap(),
             };
             model.apply(&mut draft, changes);
             let sealed = draft.seal(&mut rng()).unwrap();
             let charter = HeldCharter::parse(sealed.as_bytes(), sealed.state().vault()).unwrap();
-            model.check(&charter, serial);
+            model.check(&charter);
             if let Some(known) = known {
                 prop_assert_eq!(charter.follows(&known, Recipients::Unread), Follows::Newer);
                 prop_assert_eq!(known.follows(&charter, Recipients::Unread), Follows::Older);

@@ -96,6 +96,38 @@ fn view_refuses_member_secret_of_another_vault() {
     assert!(matches!(view, Err(ViewError::Members(MembersError::Sealed(_)))));
 }
 
+/// A charter with the last serial of its epoch is followed by one of the next epoch, and by no
+/// other one.
+#[test]
+fn draft_behind_last_serial_begins_epoch() {
+    let root = golden_root(0);
+    let mut fields = CharterFields {
+        serial: u64::MAX,
+        issued: 1,
+        state: golden_charter("charter-v2/1").state().fields().clone(),
+    };
+    let charter = |fields: &CharterFields| {
+        let golden = golden_charter("charter-v2/1");
+        let hash = fields.public_hash().unwrap();
+        let key = golden_member_secret().charter_key();
+        let members = open_members(&golden).seal(&hash, &key, &mut rng()).unwrap();
+        let owner = Owner::open(&golden, &root.owner_key()).unwrap();
+        let owner = owner.seal(&hash, &root.owner_key(), &mut rng()).unwrap();
+        let signature = root.signer().sign(&fields.to_sign(&members, &owner).unwrap());
+        fields.signed(&members, &owner, &signature).unwrap()
+    };
+    let last = charter(&fields);
+    let draft = || CharterDraft::next(&last, &root, 2).unwrap();
+    assert_eq!(draft().seal(&mut rng()).map(|_| ()), Err(DraftError::LastSerial));
+    let mut rotated = draft();
+    rotated.begin_epoch();
+    let rotated = rotated.seal(&mut rng()).unwrap();
+    assert_eq!((rotated.serial(), rotated.state().epoch()), (1, Epoch::new(1)));
+    fields.serial = u64::MAX - 1;
+    let next = CharterDraft::next(&charter(&fields), &root, 2).unwrap();
+    assert_eq!(next.seal(&mut rng()).unwrap().serial(), u64::MAX);
+}
+
 /// Recipients of one epoch are compared as a set, but the epoch's own stands first.
 #[test]
 fn members_compare_recipients_whatever_their_order() {
