@@ -107,7 +107,7 @@ message_key! {
     OwnerKey
 }
 message_key! {
-    /// The key of the backup of an owner's key file, `.zput/keys` (FORMAT 16).
+    /// The key of the backup of an owner's key file (FORMAT 16).
     KitKey
 }
 

@@ -1,8 +1,9 @@
-//! The backup of an owner's key file: what the blob `.zput/keys` holds.
+//! The backup of an owner's key file: the name of its blob, and what the blob holds.
 
 use rand::CryptoRng;
 use thiserror::Error;
 use zeroize::Zeroizing;
+use zput_proto::keys::DevicePublicKey;
 
 use crate::chunked::{self, ChunkError, SealMessageError};
 use crate::keys::root::KitKey;
@@ -30,6 +31,14 @@ pub enum BackupError {
     /// An owner sealed something that is not a text.
     #[error("the backup of the key file is not UTF-8")]
     NotText,
+}
+
+/// The name of the blob in a key file's main vault, by the device that the file has there.
+///
+/// FORMAT 16: "`.zput/keys/` ‖ lower-case hex of the device that the file has in the vault".
+#[must_use]
+pub fn backup_name(device: &DevicePublicKey) -> String {
+    format!(".zput/keys/{}", hex::encode(device.as_bytes()))
 }
 
 /// Seals the text of an unlocked key file for the owners of the vault alone.
@@ -75,6 +84,16 @@ mod tests {
 
     fn kit_key(root: &str) -> KitKey {
         RootSecret::from_bytes(GoldenFile::derive().array(root)).kit_key()
+    }
+
+    /// Each device has a backup of its own.
+    #[test]
+    fn kit_backup_name_has_device_in_hex() {
+        let device = DevicePublicKey::from_bytes(std::array::from_fn(|at| 0xe8 - at as u8));
+        assert_eq!(
+            backup_name(&device),
+            ".zput/keys/e8e7e6e5e4e3e2e1e0dfdedddcdbdad9d8d7d6d5d4d3d2d1d0cfcecdcccbcac9"
+        );
     }
 
     /// The backups of the golden file are sealed byte for byte, and open to their key file.

@@ -2,7 +2,7 @@
 //!
 //! The kit of a vault is its newest root in 24 [`Words`], and one [`KitLine`] that is no secret.
 //! From the two a program makes itself a device of role owner. The rest of the key file that was
-//! lost is in the vault, sealed by [`seal_keys`] for owners alone.
+//! lost is in the vault under its [`backup_name`], sealed by [`seal_keys`] for owners alone.
 //!
 //! ```text
 //! words   line   the two halves of a kit
@@ -42,7 +42,7 @@ mod keys;
 mod line;
 mod words;
 
-pub use keys::{BackupError, open_keys, seal_keys};
+pub use keys::{BackupError, backup_name, open_keys, seal_keys};
 pub use line::{KitLine, KitLineError};
 pub use words::{Words, WordsError};
 
