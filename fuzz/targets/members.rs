@@ -53,5 +53,5 @@ fn member_secret() -> Option<MemberSecret> {
 /// That of the golden reader.
 fn wrap_key() -> WrapKey {
     let seed = DeviceSeed::from_bytes(std::array::from_fn(|at| 0xa0 + at as u8));
-    WrapKey::of(&root(0).wrap_root(), seed.device().key())
+    WrapKey::of(&root(0).wrap_root(), &seed.device())
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::id::{CertificateDigest, Device, PrefixTag, VaultId};
+use super::id::{CertificateDigest, PrefixTag, VaultId};
 use super::order::{Epoch, Order};
 use super::scopes::Scopes;
 use super::state::State;
@@ -29,7 +29,7 @@ pub enum CertificateError {
     /// It ends at a time that no certificate has.
     #[error("a certificate cannot end {0} seconds after 1970")]
     NotAfter(u64),
-    /// The device's key is refused.
+    /// It lets nobody in: the device's key is one for which anybody can sign, or none at all.
     #[error("the device's key is refused")]
     Device(#[source] AlgorithmError),
     /// The writer's key or its algorithm is refused.
@@ -88,8 +88,9 @@ pub struct CertificateFields {
     pub not_after: u64,
     /// Which names the device may write.
     pub prefix: PrefixTag,
-    /// The device.
-    pub device: Device,
+    /// The device: its TLS key or, of a later algorithm, a hash of that. It is compared, and looked
+    /// at as a key by [`Held::may_enter`] only.
+    pub device: DevicePublicKey,
     /// The key that signs the device's blobs; there is one exactly if the device may put.
     pub writer: Option<SigningPublicKey>,
     /// A list of tagged fields; format 2 has none of its own, so writers leave it empty.
@@ -125,7 +126,7 @@ impl CertificateFields {
         bytes.extend(self.scopes.bits().to_be_bytes());
         bytes.extend(self.not_after.to_be_bytes());
         bytes.extend(self.prefix.as_bytes());
-        bytes.extend(self.device.key().as_bytes());
+        bytes.extend(self.device.as_bytes());
         match &self.writer {
             Some(writer) => bytes.extend(writer.to_numbered_bytes()),
             None => bytes.push(NO_WRITER),
@@ -217,7 +218,7 @@ impl Certificate {
         if until.is_some_and(|until| epoch >= until) && !self.is_kept(state) {
             return Err(CertificateError::RootLeft);
         }
-        let revoked = state.fields().revoked.get(self.fields.device.key());
+        let revoked = state.fields().revoked.get(&self.fields.device);
         if revoked.is_some_and(|until| epoch >= *until) {
             return Err(CertificateError::Revoked);
         }
@@ -273,9 +274,12 @@ impl<'a> Held<'a> {
     /// Says which point of FORMAT 12, "At a server", it fails.
     pub fn may_enter(self, proved: &DevicePublicKey, now: u64) -> Result<Scopes, CertificateError> {
         let fields = self.certificate.fields();
-        if fields.device.key() != proved {
+        if fields.device != *proved {
             return Err(CertificateError::OtherDevice);
         }
+        // "a canonical encoding of a point that is not of small order"
+        SigningPublicKey::parse(Algorithm::Ed25519, fields.device.as_bytes())
+            .map_err(CertificateError::Device)?;
         if fields.not_after != 0 && now > fields.not_after {
             return Err(CertificateError::Expired(fields.not_after));
         }
@@ -283,7 +287,7 @@ impl<'a> Held<'a> {
         if !is_of_last_root && !self.certificate.is_kept(self.state) {
             return Err(CertificateError::RootLeft);
         }
-        if self.state.fields().revoked.contains_key(fields.device.key()) {
+        if self.state.fields().revoked.contains_key(&fields.device) {
             return Err(CertificateError::Revoked);
         }
         Ok(fields.scopes)
@@ -334,7 +338,6 @@ fn read(cursor: &mut Cursor<'_>) -> Result<CertificateFields, CertificateError> 
     }
     let prefix = PrefixTag::from_bytes(cursor.array().ok_or(cut)?);
     let device = DevicePublicKey::from_bytes(cursor.array().ok_or(cut)?);
-    let device = Device::parse(device).map_err(CertificateError::Device)?;
     let writer = match cursor.u8().ok_or(cut)? {
         NO_WRITER => None,
         number => {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::keys::{Algorithm, AlgorithmError, DevicePublicKey, SigningPublicKey};
+use crate::keys::SigningPublicKey;
 
 macro_rules! public_bytes {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {
@@ -107,30 +107,4 @@ impl CertificateDigest {
 
 fn first_half(digest: [u8; 32]) -> [u8; 16] {
     std::array::from_fn(|at| digest[at])
-}
-
-/// The device that a certificate is for: a TLS key for which not everybody can sign.
-///
-/// A [`DevicePublicKey`] is such a key as it came, from a handshake or a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Device(DevicePublicKey);
-
-impl Device {
-    /// Accepts the TLS key of a device.
-    ///
-    /// FORMAT 1: "The Ed25519 keys of roots, writers and a certificate's device are held to the rule
-    /// for `A` when they are parsed, so that a key for which anybody can sign is nowhere."
-    ///
-    /// # Errors
-    /// When it is not canonical, or of small order.
-    pub fn parse(key: DevicePublicKey) -> Result<Self, AlgorithmError> {
-        SigningPublicKey::parse(Algorithm::Ed25519, key.as_bytes())?;
-        Ok(Self(key))
-    }
-
-    /// The device's TLS key.
-    #[must_use]
-    pub const fn key(&self) -> &DevicePublicKey {
-        &self.0
-    }
 }

@@ -24,7 +24,7 @@
 //! ```
 //! use zput_proto::{
 //!     keys::{Algorithm, DevicePublicKey, SigningPublicKey},
-//!     vault::{CertificateFields, Device, PrefixTag, Scopes, VaultId},
+//!     vault::{CertificateFields, PrefixTag, Scopes, VaultId},
 //! };
 //!
 //! // Points of the curve, here those of RFC 8032, 7.1.
@@ -38,7 +38,7 @@
 //!     scopes: Scopes::GET.and(Scopes::LIST),
 //!     not_after: 0,
 //!     prefix: PrefixTag::EVERY_NAME,
-//!     device: Device::parse(DevicePublicKey::from_bytes(device))?,
+//!     device: DevicePublicKey::from_bytes(device),
 //!     writer: None,
 //!     extensions: Vec::new(),
 //! };
@@ -60,7 +60,7 @@ mod tests;
 
 pub use certificate::{Certificate, CertificateError, CertificateFields, Counts, Held};
 pub use charter::{CharterError, CharterFields, Follows, HeldCharter, Recipients};
-pub use id::{CertificateDigest, CharterTag, Device, PrefixTag, StateDigest, VaultId};
+pub use id::{CertificateDigest, CharterTag, PrefixTag, StateDigest, VaultId};
 pub use order::{Epoch, GenerationError, Order};
 pub use owner::may_replace;
 pub use scopes::Scopes;

@@ -2,9 +2,8 @@
 //! its place when key files become format 2.
 
 use rand::CryptoRng;
-use zput_proto::keys::{Algorithm, DeviceTlsKey, SigningPublicKey};
+use zput_proto::keys::{Algorithm, DevicePublicKey, DeviceTlsKey, SigningPublicKey};
 use zput_proto::secret::Secret;
-use zput_proto::vault::Device;
 
 use super::derive;
 use super::device::WriterKey;
@@ -33,9 +32,8 @@ impl DeviceSeed {
 
     /// The device: the public half of its TLS key, which is in its certificates.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a scalar of RFC 8032 gives no point of small order")]
-    pub fn device(&self) -> Device {
-        Device::parse(self.tls_key().public_key()).expect("a key of RFC 8032")
+    pub fn device(&self) -> DevicePublicKey {
+        self.tls_key().public_key()
     }
 
     /// The public half of the key that signs the device's blobs, which is in its certificates.

@@ -136,7 +136,7 @@ fn device_seed_v2_derives_golden_keys() {
     assert_eq!(hex::encode(tls.as_bytes()), golden.text("tls_seed"));
     let device = tls.public_key();
     assert_eq!(device.to_string(), golden.text("device"));
-    assert_eq!(seed.device().key(), &device);
+    assert_eq!(seed.device(), device);
     // The public key says which seed it was: no two seeds have the same.
     assert_eq!(seed.writer_key().public_key().to_string(), golden.text("writer"));
     assert_eq!(hex::encode(seed.writer().as_bytes()), golden.text("writer"));

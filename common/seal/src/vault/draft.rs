@@ -122,7 +122,7 @@ pub enum Handover {
 ///
 /// // The laptop was stolen.
 /// let mut draft = CharterDraft::next(&first, &root, 1_800_003_600)?;
-/// draft.revoke(*seed.device().key(), Epoch::new(1))?;
+/// draft.revoke(seed.device(), Epoch::new(1))?;
 /// let second = draft.seal(rng)?;
 /// assert_eq!(second.follows(&first, Recipients::Unread), Follows::Newer);
 /// let view = VaultView::of_owner(second, &root)?;
@@ -260,7 +260,7 @@ impl CharterDraft {
         label: &str,
     ) -> Result<(), DraftError> {
         let fields = certificate.fields();
-        let device = *fields.device.key();
+        let device = fields.device;
         if !role.fits(fields.scopes) {
             return Err(DraftError::Role(role));
         }

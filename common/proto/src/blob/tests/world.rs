@@ -11,8 +11,8 @@ use crate::envelope::{PartSize, Stanza};
 use crate::keys::{Algorithm, DevicePublicKey, Signature, SigningPublicKey};
 use crate::name::ObjectKey;
 use crate::vault::{
-    Certificate, CertificateFields, CharterFields, CharterTag, Device, Epoch, Held, Order,
-    PrefixTag, Scopes, State, StateFields,
+    Certificate, CertificateFields, CharterFields, CharterTag, Epoch, Held, Order, PrefixTag,
+    Scopes, State, StateFields,
 };
 
 /// The server's clock.
@@ -89,7 +89,7 @@ impl World {
             scopes: Scopes::ALL,
             not_after: 0,
             prefix: PrefixTag::EVERY_NAME,
-            device: Device::parse(device_key(device)).unwrap(),
+            device: device_key(device),
             writer: Some(public(device ^ 0x80)),
             extensions: Vec::new(),
         };

@@ -1,7 +1,7 @@
 //! The golden files say what the script put into them, and are what the crate would write.
 
 use super::*;
-use crate::keys::SignatureLabel;
+use crate::keys::{AlgorithmError, SignatureLabel};
 
 const LAPTOP: &str = "df6f75f1c9c40636c4279ba32f70c2da687ede6f1be9731f987a4041bbb6e681";
 const LAPTOP_WRITER: &str = "2c5ca6473a3170ce45e3a833b65dd5641d0784a6238e8ab04ef6a3f831736a7e";
@@ -17,8 +17,8 @@ fn public(hex: &str) -> SigningPublicKey {
     SigningPublicKey::parse(Algorithm::Ed25519, &hex::decode(hex).unwrap()).unwrap()
 }
 
-fn device(hex: &str) -> Device {
-    Device::parse(DevicePublicKey::from_bytes(bytes(hex))).unwrap()
+fn device(hex: &str) -> DevicePublicKey {
+    DevicePublicKey::from_bytes(bytes(hex))
 }
 
 fn digest(hex: &str) -> CertificateDigest {
@@ -96,7 +96,30 @@ fn golden_certificates_say_what_the_script_put_in() {
         assert_eq!(held.map(|held| held.certificate()), Ok(&certificate), "{name}");
     }
     let files = fs::read_dir(data().join("certificate-v2")).unwrap();
-    assert_eq!(files.filter(|file| file.as_ref().unwrap().path().is_file()).count(), 6);
+    assert_eq!(
+        files.filter(|file| file.as_ref().unwrap().path().is_file()).count(),
+        6 + KEYLESS.len()
+    );
+}
+
+/// Certificates of devices that are no keys, as those of a later algorithm are.
+const KEYLESS: [(&str, AlgorithmError); 3] = [
+    ("device-small-order", AlgorithmError::SmallOrder),
+    ("device-not-canonical", AlgorithmError::NotCanonical),
+    ("device-no-point", AlgorithmError::NotCanonical),
+];
+
+/// FORMAT 12: a reader of today takes a blob with such a certificate, and no server lets the device
+/// in.
+#[test]
+fn golden_certificate_of_device_without_key_counts_and_does_not_enter() {
+    let charter = golden_charter("1");
+    for (name, why) in KEYLESS {
+        let certificate = golden_certificate(name);
+        assert_eq!(counts(&certificate, charter.state(), order(0, 7)), Ok(()), "{name}");
+        let entered = enters(&certificate, charter.state());
+        assert_eq!(entered, Err(CertificateError::Device(why)), "{name}");
+    }
 }
 
 /// The crate writes the bytes that the script signed.

@@ -58,7 +58,7 @@ impl Node {
         match change {
             Change::Revoke(device, is_dated_back) => {
                 let until = if is_dated_back { 0 } else { epoch };
-                state.revoked.insert(*Pair::of(device).device().key(), Epoch::new(until));
+                state.revoked.insert(Pair::of(device).device(), Epoch::new(until));
                 next.revoked.insert(device, until);
             }
             Change::Succeed(number) => {

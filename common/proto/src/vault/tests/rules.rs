@@ -17,7 +17,7 @@ impl Vault {
         let mut state = first_state(&roots[0]);
         state.past = (0..3).map(|epoch| CharterTag::from_bytes([epoch; 16])).collect();
         state.later_roots = vec![roots[0].succession(&id, 1, &roots[1], 2)];
-        state.revoked = BTreeMap::from([(*Pair::of(9).device().key(), Epoch::new(1))]);
+        state.revoked = BTreeMap::from([(Pair::of(9).device(), Epoch::new(1))]);
         Self { roots, id, state }
     }
 
@@ -64,11 +64,11 @@ fn device_enters_until_its_certificate_ends() {
     let fields = CertificateFields { not_after: 1000, ..all_scopes(&vault.id, 5) };
     let certificate = vault.certify(1, fields);
     let held = certificate.holds_under(charter.state()).unwrap();
-    let device = *Pair::of(5).device().key();
+    let device = Pair::of(5).device();
     assert_eq!(held.may_enter(&device, 1000), Ok(Scopes::ALL));
     assert_eq!(held.may_enter(&device, 1001), Err(CertificateError::Expired(1000)));
     // Attack 4: with a colleague's certificate.
-    let other = *Pair::of(6).device().key();
+    let other = Pair::of(6).device();
     assert_eq!(held.may_enter(&other, 1000), Err(CertificateError::OtherDevice));
     let certificate = vault.all_scopes(1, 5);
     let held = certificate.holds_under(charter.state()).unwrap();
@@ -106,7 +106,7 @@ fn revoked_device_counts_below_its_until_and_enters_nowhere() {
     assert_eq!(enters(&revoked, charter.state()), Err(CertificateError::Revoked));
     // Also one that is revoked from this epoch on, and no blob of which has been shut out.
     let mut late = Vault::new();
-    late.state.revoked.insert(*Pair::of(5).device().key(), Epoch::new(3));
+    late.state.revoked.insert(Pair::of(5).device(), Epoch::new(3));
     let charter = late.charter();
     let retired = late.all_scopes(1, 5);
     assert_eq!(counts(&retired, charter.state(), order(2, 7)), Ok(()));
@@ -133,7 +133,7 @@ fn kept_certificate_is_known_by_all_16_bytes_of_its_digest() {
     }
     // Being kept is no pardon.
     vault.state.kept = BTreeSet::from([older.digest()]);
-    vault.state.revoked.insert(*Pair::of(5).device().key(), Epoch::new(0));
+    vault.state.revoked.insert(Pair::of(5).device(), Epoch::new(0));
     let verdict = counts(&older, vault.charter().state(), order(0, 7));
     assert_eq!(verdict, Err(CertificateError::Revoked));
 }

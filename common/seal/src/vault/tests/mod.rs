@@ -74,7 +74,7 @@ fn seed(first: u8) -> DeviceSeed {
 }
 
 fn device(first: u8) -> DevicePublicKey {
-    *seed(first).device().key()
+    seed(first).device()
 }
 
 /// The wrap key of a device whose certificate is of this root.
