@@ -85,6 +85,9 @@ pub enum CheckError {
     /// The blob was sealed for another key, or for none.
     #[error("the blob was not sealed for the key under which it came")]
     OtherKey,
+    /// No name of the vault has this key, so no reader could accept the blob.
+    #[error("no name of the vault has this key")]
+    Key,
     /// A pack came under a key, or another blob under the id of a pack.
     #[error("only a pack is stored under the id of a pack, and it is stored nowhere else")]
     NoPack,
@@ -295,7 +298,25 @@ fn check_address(header: &Header, asked: &Asked<'_>) -> Result<(), CheckError> {
     if content != Content::File && !asked.keeps_packs {
         return Err(CheckError::Content(content));
     }
-    Ok(())
+    match asked.vault.state() {
+        Some(state) if content != Content::Pack && !is_key_of_name(state, asked_key) => {
+            Err(CheckError::Key)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// "the key is one that a name of the vault can have (section 10): 64 lower-case hex digits where
+/// names are sealed, and a name where they are clear". A clear name of more than 1,024 bytes is no
+/// key at all.
+fn is_key_of_name(state: &State, key: &[u8]) -> bool {
+    if state.fields().has_clear_names {
+        let is_component = |component: &[u8]| !matches!(component, b"" | b"." | b"..");
+        !key.contains(&0) && key.split(|byte| *byte == b'/').all(is_component)
+    } else {
+        key.len() == SEALED_KEY_BYTES
+            && key.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 /// "`epoch`, `charter_tag` and `stanza_epoch` are those in force, else `Stale`"
@@ -394,5 +415,7 @@ impl<'a> Entered<'a> {
     }
 }
 
+/// Bytes of the object key of a sealed name.
+const SEALED_KEY_BYTES: usize = 64;
 /// How far a generation may be ahead of the server's clock, in ns.
 const DAY: u64 = 24 * 3600 * 1_000_000_000;

@@ -1,6 +1,7 @@
 //! Headers, fronts and tails against golden files that an independent script made from the format
 //! page (`tests/interop/blob-v2.mjs`), and what a server checks of them.
 
+mod address;
 mod check;
 mod golden;
 mod lengths;
