@@ -25,7 +25,7 @@ pub(crate) fn run(input: &[u8]) {
     };
     let vault = Entered::Anonymous(HELD[0].state());
     let slices = golden.slices.iter().copied();
-    if check::footer(&golden.header, golden.front, &tail, slices, vault).is_ok() {
+    if check::footer(&golden.header, golden.front, &tail, slices, vault, 0).is_ok() {
         // MACs are for readers.
         assert_eq!(tail.fields(), golden.tail.fields(), "a tail that nobody has signed is taken");
         let signature = |tail: &Tail| tail.vault().map(|seal| seal.signature.clone());

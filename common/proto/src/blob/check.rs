@@ -181,7 +181,8 @@ impl<'a> Checked<'a> {
 
 /// Checks a footer by what FORMAT 14 says "Of a **footer**, once it is whole": `front` came as
 /// slices and `tail` in a frame. `slices` are all slices of the upload in their order, by length
-/// and digest: each part is one, and the front one or more. The header has been checked.
+/// and digest: each part is one, and the front one or more. `now` is the server's clock, in ns since
+/// 1970. The header has been checked.
 ///
 /// # Errors
 /// Says which rule it breaks.
@@ -191,13 +192,14 @@ pub fn footer<'a>(
     tail: &Tail,
     slices: impl IntoIterator<Item = (u32, Digest)>,
     vault: Entered<'_>,
+    now: u64,
 ) -> Result<Checked<'a>, CheckError> {
     check_front_length(tail, front.len())?;
     let shape = header.fields().core.shape;
     let total_length = tail.fields().total_length;
     let layout = Layout::new(header.length(), shape.part_size, total_length)?;
     let front = Front::parse(front, layout.parts(), shape.content)?;
-    let transcript = check_writer(header, tail, vault)?;
+    let transcript = check_writer(header, tail, vault, now)?;
     if tail.fields().body_digest != BodyDigest::of(shape, total_length, &front) {
         return Err(CheckError::BodyDigest);
     }
@@ -234,7 +236,7 @@ pub fn reseal(
     if transcript != Transcript::of(base.0, base.1.fields()) {
         let verdict = header(new_header, asked)?;
         if verdict != HeaderVerdict::Stale {
-            check_writer(new_header, tail, asked.vault)?;
+            check_writer(new_header, tail, asked.vault, asked.now)?;
         }
         return Ok((verdict, Change::Anew));
     }
@@ -355,6 +357,7 @@ fn check_writer(
     header: &Header,
     tail: &Tail,
     vault: Entered<'_>,
+    now: u64,
 ) -> Result<Transcript, CheckError> {
     let core = &header.fields().core;
     if core.vault.map(|of| of.id).as_ref() != vault.state().map(State::vault) {
@@ -374,9 +377,12 @@ fn check_writer(
             return Err(CheckError::OtherCertificate);
         }
         Entered::Device(own) => own,
-        // "the certificate is any that counts under the charter for this header"
+        // "the certificate is any that counts under the charter for this header, …, and that has
+        // not ended by the server's clock"
         Entered::Anonymous(state) => {
-            certificate.holds_under(state).map_err(CheckError::Certificate)?
+            let held = certificate.holds_under(state).map_err(CheckError::Certificate)?;
+            held.check_date(now / SECOND).map_err(CheckError::Certificate)?;
+            held
         }
     };
     let counts = held.counts(core.order).map_err(CheckError::Certificate)?;
@@ -418,4 +424,6 @@ impl<'a> Entered<'a> {
 /// Bytes of the object key of a sealed name.
 const SEALED_KEY_BYTES: usize = 64;
 /// How far a generation may be ahead of the server's clock, in ns.
-const DAY: u64 = 24 * 3600 * 1_000_000_000;
+const DAY: u64 = 24 * 3600 * SECOND;
+/// In ns.
+const SECOND: u64 = 1_000_000_000;

@@ -267,6 +267,19 @@ impl<'a> Held<'a> {
         Ok(Counts { certificate: self.certificate, writer })
     }
 
+    /// Whether the certificate has not ended by a server's clock, in seconds since 1970: "the
+    /// server's clock is not beyond `not_after`".
+    ///
+    /// # Errors
+    /// [`CertificateError::Expired`].
+    pub fn check_date(self, now: u64) -> Result<(), CertificateError> {
+        match self.certificate.fields().not_after {
+            0 => Ok(()),
+            not_after if now <= not_after => Ok(()),
+            not_after => Err(CertificateError::Expired(not_after)),
+        }
+    }
+
     /// Whether a server lets the device into the vault: the one that has `proved` its key in the
     /// TLS handshake, at `now` in seconds since 1970. Gives the scopes of the certificate.
     ///
@@ -280,9 +293,7 @@ impl<'a> Held<'a> {
         // "a canonical encoding of a point that is not of small order"
         SigningPublicKey::parse(Algorithm::Ed25519, fields.device.as_bytes())
             .map_err(CertificateError::Device)?;
-        if fields.not_after != 0 && now > fields.not_after {
-            return Err(CertificateError::Expired(fields.not_after));
-        }
+        self.check_date(now)?;
         let is_of_last_root = self.state.until_of_root(fields.root).is_none();
         if !is_of_last_root && !self.certificate.is_kept(self.state) {
             return Err(CertificateError::RootLeft);

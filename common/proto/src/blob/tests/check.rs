@@ -46,7 +46,7 @@ fn golden_blobs_pass_what_a_server_checks() {
             };
             assert_eq!(header(&blob.header, &asked), expected, "{}", blob.name);
             let slices = blob.slices();
-            let checked = footer(&blob.header, blob.front_bytes(), &blob.tail, slices, vault);
+            let checked = footer(&blob.header, blob.front_bytes(), &blob.tail, slices, vault, NOW);
             let checked = checked.unwrap();
             assert_eq!(checked.transcript().as_bytes()[..], blob.value("transcript"));
             assert_eq!(checked.front().as_bytes(), blob.front_bytes());
@@ -224,6 +224,7 @@ struct Put {
     front: Vec<u8>,
     tail: Tail,
     slices: Vec<(u32, Digest)>,
+    now: u64,
 }
 
 impl Put {
@@ -232,7 +233,7 @@ impl Put {
         let header = world.header(|_| {});
         let certificate = world.certificate(LAPTOP, |_| {});
         let tail = tail(&header, Some(&certificate), LAPTOP, |_| {});
-        Self { world, header, front: front(), tail, slices: slices() }
+        Self { world, header, front: front(), tail, slices: slices(), now: NOW }
     }
 
     fn check(&self) -> Result<(), CheckError> {
@@ -243,7 +244,7 @@ impl Put {
 
     fn check_in(&self, vault: Entered<'_>) -> Result<(), CheckError> {
         let slices = self.slices.iter().copied();
-        footer(&self.header, &self.front, &self.tail, slices, vault).map(|_| ())
+        footer(&self.header, &self.front, &self.tail, slices, vault, self.now).map(|_| ())
     }
 
     fn with_tail(tail: impl FnOnce(&World, &Header) -> Tail) -> Result<(), CheckError> {
@@ -302,6 +303,18 @@ fn footer_of_anonymous_peer_has_certificate_that_counts() {
     assert_eq!(certified(world.certificate(21, prefix), 21), Ok(()));
     let expired = certified(world.certificate(21, |it| it.not_after = 1), 21);
     assert_eq!(expired, Err(CheckError::Certificate(CertificateError::Expired(1))));
+    // A thief of a certificate's device that dates its blobs back into the life of the certificate:
+    // the clock of the server decides too, without a day more.
+    let end = NOW / 1_000_000_000 + 5;
+    let ended = |now| {
+        let put = Put { now, ..Put::new() };
+        let certificate = put.world.certificate(21, |it| it.not_after = end);
+        let tail = tail(&put.header, Some(&certificate), 21, |_| {});
+        checked(Put { tail, ..put })
+    };
+    assert_eq!(ended(NOW + 5_999_999_999), Ok(()));
+    let refused = Err(CheckError::Certificate(CertificateError::Expired(end)));
+    assert_eq!(ended(NOW + 6_000_000_000), refused);
     let other = World::of(2, |_| {});
     let foreign = CertificateError::OtherVault(*other.state().vault());
     let foreign = Err(CheckError::Certificate(foreign));
