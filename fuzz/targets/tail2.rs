@@ -15,7 +15,7 @@ pub(crate) fn run(input: &[u8]) {
     };
     assert_eq!(end, Ok(tail.end()));
     assert!(input.ends_with(tail.as_bytes()));
-    assert_eq!(tail.as_bytes().len(), usize::from(tail.end().tail_length));
+    assert_eq!(tail.as_bytes().len(), usize::from(tail.end().tail_length()));
     let front_length = tail.end().front_length();
     let written = tail.fields().sealed(tail.file_mac(), tail.vault(), front_length);
     assert_eq!(written.as_ref(), Ok(&tail));

@@ -357,8 +357,10 @@ const lastState = state({
 });
 const lastSecrets = Array.from({ length: 1024 }, (_, k) => k < 3 ? rootedSecrets(planned)[k]
   : epochSecret(rootSigners[1], k, k < 1023 ? u32(k) : lastState));
-const manyFurther = Array.from({ length: 30 }, (_, i) =>
-  i % 10 === 9 ? [2, xwingPublic(sha256(u32(i)))] : [1, x25519Public(sha256(u32(i)))]);
+// "strictly increasing by these bytes"
+const byBytes = (recipients) => sorted(recipients, ([type, key]) => cat(u8(type), key));
+const manyFurther = byBytes(Array.from({ length: 30 }, (_, i) =>
+  i % 10 === 9 ? [2, xwingPublic(sha256(u32(i)))] : [1, x25519Public(sha256(u32(i)))]));
 const sealedCharters = {
   "last-epoch": charter({
     ...rooted, state: lastState,
@@ -391,6 +393,9 @@ const refusedMembers = {
   "further-type-3": membered({ further: [[3, further[0][1]]] }),
   "further-low-order": membered({ further: [further[0], [1, lowOrder]] }),
   "further-hybrid-above-q": membered({ further: [[2, aboveQ]] }),
+  "further-order": membered({ further: manyFurther.slice(0, 2).reverse() }),
+  "further-order-of-types": membered({ further: [manyFurther[29], manyFurther[0]] }),
+  "further-twice": membered({ further: [further[0], further[0]] }),
   "further-beyond-end": membered({ furtherCount: 30 }),
   "history-of-epoch-0": membered({ history: zeros(0) }),
   "history-of-epoch-2": membered({ history: history(historyKey, [secrets[0], secrets[0]]) }),

@@ -57,13 +57,11 @@ pub enum TailError {
     Unsealed,
 }
 
-/// The lengths that a tail ends with. Exhaustive: FORMAT has no third one there.
+/// The lengths that a tail ends with, which fit each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TailEnd {
-    /// Bytes of the whole tail.
-    pub tail_length: u16,
-    /// Bytes of the whole footer, front and tail.
-    pub footer_length: u32,
+    tail_length: u16,
+    front_length: u32,
 }
 
 impl TailEnd {
@@ -81,25 +79,29 @@ impl TailEnd {
         }
         let (before, footer_length) = before.split_last_chunk().ok_or(TailError::Truncated)?;
         let tail_length = before.last_chunk().ok_or(TailError::Truncated)?;
-        let end = Self {
-            tail_length: u16::from_be_bytes(*tail_length),
-            footer_length: u32::from_be_bytes(*footer_length),
-        };
-        if !(TAIL_BARE_BYTES..=TAIL_LONGEST_BYTES).contains(&end.tail_length.into()) {
-            return Err(TailError::TailLength(end.tail_length));
+        let tail_length = u16::from_be_bytes(*tail_length);
+        let footer_length = u32::from_be_bytes(*footer_length);
+        if !(TAIL_BARE_BYTES..=TAIL_LONGEST_BYTES).contains(&tail_length.into()) {
+            return Err(TailError::TailLength(tail_length));
         }
-        match end.footer_length.checked_sub(end.tail_length.into()) {
+        match footer_length.checked_sub(tail_length.into()) {
             Some(front) if (FRONT_MIN_BYTES..=FRONT_MAX_BYTES).contains(&(front as usize)) => {
-                Ok(end)
+                Ok(Self { tail_length, front_length: front })
             }
-            _ => Err(TailError::FooterLength(end.footer_length)),
+            _ => Err(TailError::FooterLength(footer_length)),
         }
+    }
+
+    /// Bytes of the whole tail.
+    #[must_use]
+    pub const fn tail_length(&self) -> u16 {
+        self.tail_length
     }
 
     /// Bytes of the footer before the tail.
     #[must_use]
     pub const fn front_length(&self) -> u32 {
-        self.footer_length - self.tail_length as u32
+        self.front_length
     }
 }
 

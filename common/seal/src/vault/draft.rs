@@ -13,7 +13,7 @@ use zput_proto::vault::{
 };
 
 use super::epochs::{EpochError, seal_history};
-use super::members::{Members, MembersError, seal_envelope};
+use super::members::{Members, MembersError, encode, seal_envelope};
 use super::owner::{Issued, Owner, OwnerError};
 use super::role::Role;
 use crate::age::Recipient;
@@ -282,7 +282,7 @@ impl CharterDraft {
     }
 
     /// Seals every blob for these recipients too, at most 30, in a new epoch unless they are those
-    /// of the known charter.
+    /// of the known charter. In which order they are given, or how often, makes no difference.
     ///
     /// # Errors
     /// When there are too many.
@@ -290,9 +290,12 @@ impl CharterDraft {
         if further.len() > FURTHER_MAX {
             return Err(MembersError::FurtherCount(further.len()).into());
         }
+        let mut further = further.to_vec();
+        further.sort_by_cached_key(encode);
+        further.dedup();
         if further != self.further {
             self.begin_epoch();
-            further.clone_into(&mut self.further);
+            self.further = further;
         }
         Ok(())
     }

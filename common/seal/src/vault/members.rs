@@ -1,8 +1,6 @@
 //! The members' part of a charter (FORMAT 13): whom blobs are sealed for, and the epoch's secret
 //! for each key file that opens. Every device of the vault can read it.
 
-use std::collections::BTreeSet;
-
 use rand::CryptoRng;
 use thiserror::Error;
 use zput_proto::cursor::Cursor;
@@ -45,6 +43,9 @@ pub enum MembersError {
     /// A further recipient is no public key; the number is its place, from 0.
     #[error("the further recipient {0} of the vault is no valid public key")]
     Further(usize),
+    /// A further recipient stands twice or at another place than its own.
+    #[error("the further recipients of the vault are not in strictly increasing order")]
+    FurtherOrder,
     /// The secrets of the earlier epochs have another length than those of this epoch's.
     #[error("the secrets of the earlier epochs cannot be {0} bytes long in this epoch")]
     HistoryLength(usize),
@@ -102,10 +103,10 @@ impl Members {
         if further > FURTHER_MAX {
             return Err(MembersError::FurtherCount(further));
         }
-        let mut recipients = vec![recipient];
-        for place in 0..further {
-            recipients.push(read_further(cursor, place)?);
-        }
+        let further = (0..further).map(|place| read_further(cursor, place));
+        let further = further.collect::<Result<Vec<_>, _>>()?;
+        check_order(&further)?;
+        let recipients = [vec![recipient], further].concat();
         let length = usize::try_from(cursor.u32().ok_or(cut)?).map_err(|_| cut)?;
         if length as u64 != history_length(epoch) {
             return Err(MembersError::HistoryLength(length));
@@ -137,6 +138,7 @@ impl Members {
             .ok()
             .filter(|_| further.len() <= FURTHER_MAX)
             .ok_or(MembersError::FurtherCount(further.len()))?;
+        check_order(further)?;
         let history_length = u32::try_from(self.history.len())
             .map_err(|_| MembersError::HistoryLength(self.history.len()))?;
         let envelope_count = u16::try_from(self.envelopes.len())
@@ -147,13 +149,7 @@ impl Members {
         let mut bytes = public_hash.to_vec();
         bytes.extend(own.key_bytes());
         bytes.push(further_count);
-        for recipient in further {
-            bytes.push(match recipient {
-                Recipient::X25519(_) => X25519,
-                Recipient::MlKem768X25519(_) => HYBRID,
-            });
-            bytes.extend(recipient.key_bytes());
-        }
+        further.iter().for_each(|recipient| bytes.extend(encode(recipient)));
         bytes.extend(history_length.to_be_bytes());
         bytes.extend(&self.history);
         bytes.extend(envelope_count.to_be_bytes());
@@ -181,18 +177,11 @@ impl Members {
         self.envelopes.len()
     }
 
-    /// How the recipients stand to those of another charter, for [`HeldCharter::follows`]. In which
-    /// order the further ones are written, or how often, makes no difference.
+    /// How the recipients stand to those of another charter, for [`HeldCharter::follows`]. There is
+    /// one encoding of the same recipients, so they are compared as they stand.
     #[must_use]
     pub fn recipients_since(&self, known: &Self) -> Recipients {
-        let sorted =
-            |of: &Self| -> BTreeSet<_> { of.recipients.iter().map(Recipient::key_bytes).collect() };
-        let has_same = self.recipients.first() == known.recipients.first();
-        if has_same && sorted(self) == sorted(known) {
-            Recipients::Same
-        } else {
-            Recipients::Changed
-        }
+        if self.recipients == known.recipients { Recipients::Same } else { Recipients::Changed }
     }
 
     /// The epoch's secret, from the envelope of the key file that has this wrap key.
@@ -260,6 +249,24 @@ fn history_length(epoch: Epoch) -> u64 {
         0 => 0,
         earlier => sealed_len(earlier * SECRET_BYTES as u64),
     }
+}
+
+/// FORMAT 13: "strictly increasing by these bytes".
+fn check_order(further: &[Recipient]) -> Result<(), MembersError> {
+    if further.is_sorted_by(|one, next| encode(one) < encode(next)) {
+        Ok(())
+    } else {
+        Err(MembersError::FurtherOrder)
+    }
+}
+
+/// A further recipient as it stands in the charter: its type, and its key.
+pub(super) fn encode(recipient: &Recipient) -> Vec<u8> {
+    let kind = match recipient {
+        Recipient::X25519(_) => X25519,
+        Recipient::MlKem768X25519(_) => HYBRID,
+    };
+    [&[kind], &recipient.key_bytes()[..]].concat()
 }
 
 fn read_further(cursor: &mut Cursor<'_>, place: usize) -> Result<Recipient, MembersError> {

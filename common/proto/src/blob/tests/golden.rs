@@ -123,7 +123,7 @@ fn golden_tails_say_what_the_script_put_in() {
             }
         }
         let end = tail.end();
-        assert_eq!(usize::from(end.tail_length), tail.as_bytes().len(), "{name}");
+        assert_eq!(usize::from(end.tail_length()), tail.as_bytes().len(), "{name}");
         assert_eq!(end.front_length() as usize, blob.front_bytes().len(), "{name}");
     }
 }

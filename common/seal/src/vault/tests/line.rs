@@ -86,8 +86,8 @@ impl Model {
                     is_new = true;
                 }
                 Change::Further(count) => {
-                    let one = golden_secret(0).identity().to_recipient();
-                    draft.seal_also_for(&vec![one; usize::from(*count)]).unwrap();
+                    let both = [0, 1].map(|epoch| golden_secret(epoch).identity().to_recipient());
+                    draft.seal_also_for(&both[..usize::from(*count)]).unwrap();
                     is_new |= *count != self.further;
                     self.further = *count;
                 }

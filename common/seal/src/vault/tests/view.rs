@@ -128,9 +128,9 @@ fn draft_behind_last_serial_begins_epoch() {
     assert_eq!(next.seal(&mut rng()).unwrap().serial(), u64::MAX);
 }
 
-/// Recipients of one epoch are compared as a set, but the epoch's own stands first.
+/// Recipients of one epoch are compared as they stand, since they have one order.
 #[test]
-fn members_compare_recipients_whatever_their_order() {
+fn members_compare_recipients_as_they_stand() {
     let known = open_members(&golden_charter("charter-v2/3"));
     let change = |change: &dyn Fn(&mut Members)| {
         let mut members = known.clone();
@@ -140,10 +140,36 @@ fn members_compare_recipients_whatever_their_order() {
     let (same, changed) = (Recipients::Same, Recipients::Changed);
     let other = golden_secret(0).identity().to_recipient();
     assert_eq!(change(&|_| {}), (same, same));
-    let twice = |members: &mut Members| members.recipients.push(members.recipients[1].clone());
-    assert_eq!(change(&twice), (same, same));
     assert_eq!(change(&|members| members.recipients.swap(0, 1)), (changed, changed));
     assert_eq!(change(&|members| members.recipients.truncate(1)), (changed, changed));
     assert_eq!(change(&|members| members.recipients.push(other.clone())), (changed, changed));
     assert_eq!(change(&|members| members.recipients[0] = other.clone()), (changed, changed));
+    assert_eq!(change(&|members| members.recipients[1] = other.clone()), (changed, changed));
+}
+
+/// However an owner names the further recipients, they are written in one order and once, and are
+/// the same ones to the next charter.
+#[test]
+fn draft_writes_further_recipients_in_one_order() {
+    let root = golden_root(0);
+    let hybrids = [0, 1].map(|epoch| golden_secret(epoch).identity().to_recipient());
+    let x25519 = open_members(&golden_charter("charter-v2/3")).recipients[1].clone();
+    let [one, two] = hybrids;
+    let named = [
+        vec![one.clone(), x25519.clone(), two.clone()],
+        vec![two.clone(), two.clone(), x25519.clone(), one.clone(), x25519.clone()],
+    ];
+    let sealed = named.clone().map(|named| {
+        let mut draft = CharterDraft::first(&root, false, 1);
+        draft.seal_also_for(&named).unwrap();
+        let charter = draft.seal(&mut rng()).unwrap();
+        // Type 1 stands before type 2.
+        let recipients = open_members(&charter).recipients;
+        assert_eq!((recipients.len(), &recipients[1]), (4, &x25519));
+        (charter, recipients)
+    });
+    assert_eq!(sealed[0].1, sealed[1].1);
+    let mut draft = CharterDraft::next(&sealed[0].0, &root, 2).unwrap();
+    draft.seal_also_for(&named[1]).unwrap();
+    assert_eq!(draft.epoch(), Epoch::new(0));
 }
