@@ -169,8 +169,8 @@ const head = (header, tail) => cat(bytes(header), bytes(tail));
 /** `digest` is over the tail and the header that is committed, also where it came earlier. */
 const newHead = (header, tail, earlier) => cat(
   header === null ? none : some(bytes(header)), bytes(tail), digest(tail, header ?? earlier));
-const member = (of, certificate, charter, label) =>
-  cat(of, bytes(certificate), v(charter), bytes(label));
+const member = (of, certificate, epoch, serial, label) =>
+  cat(of, bytes(certificate), v(epoch), v(serial), bytes(label));
 const info = (version, kind, bodyLength, frontLength = 0, headerLength = 0, tailLength = 0) =>
   cat(v(version), kind, v(bodyLength), v(frontLength), v(headerLength), v(tailLength));
 const end = (at, how) => some(v(at), v(how));
@@ -198,17 +198,17 @@ noRequest("join-cut", v(2), run(0x40, 31));
 
 const enter = (mount, with_ = none) => cat(v(3), bytes(mount), with_);
 request("enter-root", enter(""));
-request("enter-vault", enter("images/2026", some(member(vault, many("c", 207), 300, "host"))));
-request("enter-without-key", enter("a", some(member(otherVault, "", 0, ""))));
+request("enter-vault", enter("images/2026", some(member(vault, many("c", 207), 7, 300, "host"))));
+request("enter-without-key", enter("a", some(member(otherVault, "", 0, 0, ""))));
 request("enter-most", enter(many("m", 255),
-  some(member(vault, many("c", 8192), U64, many("l", 64)))));
+  some(member(vault, many("c", 8192), U32, U64, many("l", 64)))));
 noRequest("enter-mount-256", enter(many("m", 256)));
 noRequest("enter-mount-empty-component", enter("a//b"));
 noRequest("enter-mount-dots", enter("a/.."));
 noRequest("enter-mount-control", enter("a\u0085"));
-noRequest("enter-certificate-8193", enter("", some(member(vault, many("c", 8193), 0, ""))));
-noRequest("enter-label-65", enter("", some(member(vault, "", 0, many("l", 65)))));
-noRequest("enter-label-control", enter("", some(member(vault, "", 0, "\u001b"))));
+noRequest("enter-certificate-8193", enter("", some(member(vault, many("c", 8193), 0, 0, ""))));
+noRequest("enter-label-65", enter("", some(member(vault, "", 0, 0, many("l", 65)))));
+noRequest("enter-label-control", enter("", some(member(vault, "", 0, 0, "\u001b"))));
 noRequest("enter-option-2", enter("", u8(2)));
 
 for (const [number, name] of [[4, "found"], [5, "charter"]]) {

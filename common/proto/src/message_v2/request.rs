@@ -201,8 +201,10 @@ pub struct Member {
     /// The device's certificate; empty of a peer without a key.
     #[serde(with = "Bytes::<CERTIFICATE_MAX_BYTES>")]
     pub certificate: Vec<u8>,
-    /// The serial of the newest charter that the device knows.
-    pub charter: u64,
+    /// The epoch of the newest charter that the device knows.
+    pub epoch: u32,
+    /// The serial of that charter; 0 where it knows none.
+    pub serial: u64,
     /// What operators see.
     pub label: Label,
 }
@@ -286,8 +288,8 @@ impl fmt::Debug for Request {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { vault, certificate, charter, label } = self;
+        let Self { vault, certificate, epoch, serial, label } = self;
         let (length, label) = (certificate.len(), label.as_str());
-        write!(f, "Member({vault}, {length} bytes, {charter}, {label:?})")
+        write!(f, "Member({vault}, {length} bytes, {epoch}, {serial}, {label:?})")
     }
 }

@@ -7,9 +7,9 @@ fn mount(name: &str) -> MountName {
     MountName::parse(name).unwrap()
 }
 
-fn member(vault: VaultId, certificate: usize, charter: u64, label: &str) -> Member {
-    let certificate = vec![b'c'; certificate];
-    Member { vault, certificate, charter, label: Label::parse(label).unwrap() }
+fn member(vault: VaultId, certificate: usize, known: (u32, u64), label: &str) -> Member {
+    let (certificate, (epoch, serial)) = (vec![b'c'; certificate], known);
+    Member { vault, certificate, epoch, serial, label: Label::parse(label).unwrap() }
 }
 
 fn slice(length: u32) -> ClaimedSlice {
@@ -57,11 +57,14 @@ fn of_connections() -> Vec<(&'static str, Request)> {
             Request::Join { secret: run(0x40), label: Label::parse(&"l".repeat(64)).unwrap() },
         ),
         ("enter-root", enter("", None)),
-        ("enter-vault", enter("images/2026", Some(member(vault(), 207, 300, "host")))),
-        ("enter-without-key", enter("a", Some(member(other_vault(), 0, 0, "")))),
+        ("enter-vault", enter("images/2026", Some(member(vault(), 207, (7, 300), "host")))),
+        ("enter-without-key", enter("a", Some(member(other_vault(), 0, (0, 0), "")))),
         (
             "enter-most",
-            enter(&"m".repeat(255), Some(member(vault(), 8192, u64::MAX, &"l".repeat(64)))),
+            enter(
+                &"m".repeat(255),
+                Some(member(vault(), 8192, (u32::MAX, u64::MAX), &"l".repeat(64))),
+            ),
         ),
         ("found", Request::Found { mount: mount("a"), charter: b"charter".to_vec() }),
         ("found-most", Request::Found { mount: MountName::ROOT, charter: most.clone() }),

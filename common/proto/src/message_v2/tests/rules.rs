@@ -33,8 +33,13 @@ fn messages_beyond_a_bound_are_not_written() {
     let head = |header, tail| Head { header: vec![0; header], tail: vec![0; tail] };
     let new = |header, tail| Some(NewHead::new(vec![0; header], vec![0; tail]));
     let charter = vec![0; 114_689];
-    let member =
-        Member { vault: vault(), certificate: vec![0; 8193], charter: 0, label: Label::default() };
+    let member = Member {
+        vault: vault(),
+        certificate: vec![0; 8193],
+        epoch: 0,
+        serial: 0,
+        label: Label::default(),
+    };
     refused(vec![
         Request::Echo { client: vec![0; 1035], server: Vec::new() },
         Request::Echo { client: Vec::new(), server: vec![0; 2059] },
