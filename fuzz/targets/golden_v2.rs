@@ -25,7 +25,10 @@ pub(crate) const CERTIFICATES: &[&[u8]] = golden!(
     "get",
     "later-scope",
     "skipped-extension",
-    "root-1"
+    "root-1",
+    "device-small-order",
+    "device-not-canonical",
+    "device-no-point"
 );
 
 /// Charters that hold.

@@ -3,12 +3,13 @@
 //!
 //! The first byte chooses epoch 0 or 1; the others stand behind the hash.
 
-use zput_proto::vault::Epoch;
+use zput_proto::vault::{Epoch, HeldCharter};
 use zput_seal::{
     keys::{device_v2::DeviceSeed, member::MemberSecret, wrap::WrapKey},
     vault::{Members, VaultView, ViewError},
 };
 
+use super::golden_v2::HELD;
 use super::sealed_v2::{charter, plaintext, public_part, rng, root};
 
 pub(crate) fn run(input: &[u8]) {
@@ -25,9 +26,11 @@ pub(crate) fn run(input: &[u8]) {
     assert!(members.envelopes() * 104 < fields.len());
     if let Ok(secret) = members.epoch_secret(&wrap_key()) {
         assert_eq!(members.recipients()[0], secret.identity().to_recipient());
-        let state = public_part(epoch.into(), 0).state.digest().expect("a state of this target");
-        let expected = root(0).epoch(Epoch::new(epoch.into()), &state);
-        assert_eq!(secret, expected, "a planted secret opens");
+        // The inputs were sealed for the states of the golden charters.
+        let epoch = Epoch::new(epoch.into());
+        let is_golden =
+            |charter: &HeldCharter| secret == root(0).epoch(epoch, charter.state().digest());
+        assert!(HELD.iter().any(is_golden), "a planted secret opens");
     }
     if let Ok(view) = view {
         assert!(view.identity(Epoch::new(epoch.into())).is_some());
