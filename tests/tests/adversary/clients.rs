@@ -344,7 +344,7 @@ fn object_key_cannot_name_a_path_outside_the_store() {
             text.len() == length && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
         };
         let is_named_by_the_server = match parts[..] {
-            ["locks", shard] => is_hex(shard, 2),
+            ["locks" | "objects" | "history" | "trash", shard] => is_hex(shard, 2),
             ["objects", shard, hash] => is_hex(shard, 2) && is_hex(hash, 64),
             ["history" | "trash", shard, hash, version] => {
                 is_hex(shard, 2) && is_hex(hash, 64) && is_hex(version, 20)
@@ -353,8 +353,8 @@ fn object_key_cannot_name_a_path_outside_the_store() {
         };
         assert!(is_named_by_the_server, "{inside}");
     }
-    // What was there before is as it was.
-    for (path, bytes) in &before {
+    // What was there before is as it was, but for the newest version number.
+    for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("clock")) {
         assert!(after.get(path) == Some(bytes), "{} changed", path.display());
     }
 }
