@@ -4,7 +4,7 @@ use std::{mem, ops::Range, os::unix::fs::FileExt, time::Instant};
 
 use zput_proto::{
     envelope::{Envelope, FooterFields, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
-    message::{Condition, Kind, Version},
+    message::{Condition, ErrorCode, Kind, Version},
     name::ObjectKey,
 };
 
@@ -62,8 +62,9 @@ impl Upload {
     /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Older`] and
     /// [`StoreError::Ahead`] for its generation, [`StoreError::Malformed`] when a sealed object's
     /// header, key or footer length do not fit; [`StoreError::Suspect`]. After [`StoreError::Io`]
-    /// the whole object may be there or not, never a part of it. [`StoreError::Locked`], after
-    /// which the upload is kept as if its connection had ended.
+    /// the whole object may be there or not, never a part of it. After an error with the code Busy
+    /// the upload is kept as if its connection had ended: [`StoreError::Locked`],
+    /// [`StoreError::ClockInUse`], [`StoreError::ClockLost`], and a lack of descriptors or memory.
     pub fn commit(self) -> Result<Version, StoreError> {
         self.prepare_commit()?.commit_blocking()
     }
@@ -112,9 +113,18 @@ impl Upload {
                 until: Instant::now() + LOCK_WAIT_MAX,
             })),
             Err(error) => {
-                received.staged.remove_on_drop();
+                received.end_for(&error);
                 Err(error)
             }
+        }
+    }
+}
+
+impl Received {
+    /// Removes the upload after an error of its commit, unless the commit may be tried again.
+    fn end_for(&mut self, error: &StoreError) {
+        if error.code() != ErrorCode::Busy {
+            self.staged.remove_on_drop();
         }
     }
 }
@@ -159,20 +169,14 @@ impl PendingCommit {
     /// Commits with the lock of the object's shard.
     ///
     /// # Errors
-    /// Those of [`Upload::commit`], after which the upload is gone.
+    /// Those of [`Upload::commit`], after which the upload is gone or, after Busy, kept.
     pub(crate) fn commit_with(mut self: Box<Self>, lock: Lock) -> Result<CommitStep, StoreError> {
-        match self.look(lock) {
-            Ok(Some(look)) => {
-                // From here on any failure discards the upload.
-                self.remove_on_drop();
-                self.finish(look).map(CommitStep::Committed)
-            }
-            Ok(None) => Ok(CommitStep::Again(self)),
-            Err(error) => {
-                self.remove_on_drop();
-                Err(error)
-            }
-        }
+        let step = match self.look(lock) {
+            Ok(Some(look)) => self.finish(look).map(CommitStep::Committed),
+            Ok(None) => return Ok(CommitStep::Again(self)),
+            Err(error) => Err(error),
+        };
+        step.inspect_err(|error| self.received.end_for(error))
     }
 
     /// Looks under the lock whether the object may be committed. `None` when what was found before
@@ -195,12 +199,13 @@ impl PendingCommit {
         Ok(Some(LockedLook { shard, current, newest_noncurrent: newest_noncurrent? }))
     }
 
-    /// Makes the object the current version.
-    fn finish(self, look: LockedLook) -> Result<Version, StoreError> {
+    /// Makes the object the current version. What it has appended to the upload when it fails is
+    /// not claimed, if the upload is resumed.
+    fn finish(&mut self, look: LockedLook) -> Result<Version, StoreError> {
         let Self { store, target, received, envelope, header, is_copy, .. } = self;
         let LockedLook { shard, current, newest_noncurrent } = look;
         let now_ns = store.clock().now_ns();
-        if let Some(header) = header.filter(|_| !is_copy) {
+        if let Some(header) = header.take().filter(|_| !*is_copy) {
             // An old version that is corrupt has no generation to compare with.
             let noncurrent = newest_noncurrent.and_then(|(version, area)| {
                 shard.noncurrent(area, &target.key, version).ok().flatten()
@@ -210,11 +215,12 @@ impl PendingCommit {
         }
         let version = store.next_instant(current.as_ref().map(Object::version))?;
 
-        let is_small = is_small(&received);
+        let is_small = is_small(received);
         let Received { staged, table, length, .. } = received;
+        let (table, length) = (mem::take(table), *length);
         let name = ObjectName::for_key(&target.key);
         let trailer = Trailer {
-            key: target.key,
+            key: target.key.clone(),
             kind: target.kind,
             version,
             payload_length: length,

@@ -205,7 +205,12 @@ impl Instants {
         if self.is_rebuilding.load(Relaxed) {
             return Err(StoreError::ClockLost);
         }
-        self.take(fsync)
+        let taken = self.take(fsync);
+        if taken.is_err() {
+            // The next upload waits for the file before it is sent, and not after.
+            self.is_known.store(false, Relaxed);
+        }
+        taken
     }
 
     /// Waits for the file and locks it; `None` where there is none. Other threads of this process

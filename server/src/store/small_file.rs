@@ -71,7 +71,7 @@ pub(super) fn write(
     name: &str,
     text: &str,
 ) -> Result<(), StoreError> {
-    let staged = Staged::create(&dir, path, TEMPORARY_PREFIX)?;
+    let mut staged = Staged::create(&dir, path, TEMPORARY_PREFIX)?;
     staged.file().write_all_at(text.as_bytes(), 0).context_file("write a file", name)?;
     fsync.data(staged.file(), "sync a file")?;
     staged.rename_into_place(dir, name)?;

@@ -106,7 +106,11 @@ impl<D: AsFd> Staged<D> {
     }
 
     /// Renames the file to its place, replacing an existing file there.
-    pub(super) fn rename_into_place(mut self, to: impl AsFd, name: &str) -> Result<(), StoreError> {
+    pub(super) fn rename_into_place(
+        &mut self,
+        to: impl AsFd,
+        name: &str,
+    ) -> Result<(), StoreError> {
         fs::rename(&self.dir, &self.name, to, name)
             .context_file("rename a file into place", name)?;
         self.on_drop = OnDrop::Nothing;
@@ -146,9 +150,12 @@ impl<D: AsFd> Staged<D> {
         Ok(())
     }
 
-    /// Dropping this value removes the file, whatever its name is by then.
+    /// Dropping this value removes the file, whatever its name is by then; but not once it is in
+    /// its place, when another file may have its old name.
     pub(super) fn remove_on_drop(&mut self) {
-        self.on_drop = OnDrop::Remove;
+        if self.on_drop != OnDrop::Nothing {
+            self.on_drop = OnDrop::Remove;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use zput_proto::{
     envelope::HeaderFields,
     keys::DevicePublicKey,
     limits::SLICE_MAX_BYTES,
-    message::{Condition, Kind},
+    message::{Condition, ErrorCode, Kind},
     name::ObjectKey,
 };
 
@@ -22,8 +22,8 @@ use super::{
     staging::Staged,
 };
 
-/// An upload. Any error but a wrong digest discards what was received and frees the space. So does
-/// dropping it, unless the upload can be resumed (STORE, "Put").
+/// An upload. Any error but a wrong digest and those with the code Busy discards what was received
+/// and frees the space. So does dropping it, unless the upload can be resumed (STORE, "Put").
 #[derive(Debug)]
 pub struct Upload {
     pub(super) store: Store,
@@ -226,7 +226,7 @@ impl Upload {
     }
 
     /// Runs `step`; a failure ends the upload. The file is removed at once, unless the failure is a
-    /// wrong digest.
+    /// wrong digest or Busy.
     fn step<T>(
         &mut self,
         step: impl FnOnce(&mut Received, &mut Option<Slice>) -> Result<T, StoreError>,
@@ -235,7 +235,9 @@ impl Upload {
         let result = self.lease.with(|received| step(received, slice))?;
         match &result {
             Ok(_) => {}
-            Err(StoreError::Digest) => drop(self.lease.take()),
+            Err(error) if matches!(error.code(), ErrorCode::Digest | ErrorCode::Busy) => {
+                drop(self.lease.take());
+            }
             Err(_) => self.discard(),
         }
         result

@@ -5,10 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use zput_proto::message::ErrorCode;
 
 use super::*;
-use crate::store::Writer;
+use crate::store::{Upload, Writer};
 
 use super::resume::{
-    PART, WRITER, add, begun, begun_by, claimed, finish, part, resume, staged_file,
+    LAST, PART, WRITER, add, begun, begun_by, claimed, finish, part, resume, staged_file,
 };
 
 /// Interrupted uploads of less than a mebibyte, and plain ones, are not kept.
@@ -155,5 +155,69 @@ fn keep_uploads_zero_keeps_none() {
     drop(begun_by(&home, Writer::default(), &[&one, &two]));
     assert_eq!(home.staged(), 1);
     assert_eq!(home.store.expire_uploads().unwrap(), 1);
+    assert_eq!(home.staged(), 0);
+}
+
+/// Resumes the upload whose commit was refused, which has all its slices, and commits it.
+fn resume_and_commit(home: &Home, parts: &[&[u8]]) {
+    let mut upload = resume(home).unwrap();
+    let footer = zput_framed::footer(parts, PART_SIZE_LOG2);
+    let slices: Vec<_> = parts.iter().copied().chain([&footer[..]]).map(claimed).collect();
+    assert_eq!(upload.claim(&slices).unwrap() as usize, slices.len());
+    drop(upload);
+    let mut upload = resume(home).unwrap();
+    assert_eq!(upload.claim(&slices[..parts.len()]).unwrap() as usize, parts.len());
+    finish(home, upload, parts);
+}
+
+/// An upload of two parts with its last one, which lacks only the footer.
+fn begun_whole(home: &Home) -> Upload {
+    let (one, two) = (part(1), part(2));
+    let mut upload = begun(home, &[&one, &two, &LAST]);
+    add(&mut upload, &zput_framed::footer(&[&one, &two, &LAST], PART_SIZE_LOG2));
+    upload
+}
+
+/// PROTOCOL 5: "After a `Busy` that answers a Commit the slices held so far are kept", also where
+/// the commit has its lock and finds no file of instants.
+#[test]
+fn upload_is_kept_when_commit_finds_clock_lost() {
+    let home = Home::new();
+    home.put("doc", b"old");
+    let upload = begun_whole(&home);
+    fs::remove_file(home.path().join("clock")).unwrap();
+    let refused = upload.commit().unwrap_err();
+    assert!(matches!(refused, StoreError::ClockLost), "{refused:?}");
+    assert_eq!(refused.code(), ErrorCode::Busy);
+    resume_and_commit(&home, &[&part(1), &part(2), &LAST]);
+    assert_eq!(home.states("doc").len(), 2);
+}
+
+/// The same while another process has the file. The next upload notices it before it begins.
+#[test]
+fn upload_is_kept_when_commit_finds_clock_in_use() {
+    let home = Home::new();
+    home.put("doc", b"old");
+    let upload = begun_whole(&home);
+    let clock = fs::File::open(home.path().join("clock")).unwrap();
+    clock.lock().unwrap();
+    for refused in [
+        upload.commit().unwrap_err(),
+        home.store.begin(&key("b"), Kind::Plain, Condition::Any, None).map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(refused, StoreError::ClockInUse), "{refused:?}");
+        assert_eq!(refused.code(), ErrorCode::Busy);
+    }
+    drop(clock);
+    resume_and_commit(&home, &[&part(1), &part(2), &LAST]);
+}
+
+/// Any other refusal removes the upload at once.
+#[test]
+fn upload_is_removed_when_commit_is_refused_for_good() {
+    let home = Home::new();
+    let upload = begun_whole(&home);
+    fs::write(home.path().join("suspect.toml"), "").unwrap();
+    assert_eq!(upload.commit().unwrap_err().code(), ErrorCode::Suspect);
     assert_eq!(home.staged(), 0);
 }
