@@ -362,9 +362,9 @@ impl CharterDraft {
     }
 
     /// Takes from an older root what it still has, in a new epoch, since it may have been stolen:
-    /// of its certificates those count that are in `keep`, and the key files of it and of the roots
-    /// before it, whose wrap roots the thief has read, get no envelopes. `keep` is all that is kept
-    /// of any older root, and the further recipients are none until they are named anew by
+    /// of its certificates, and those of the roots before it, those count that are in `keep`; and the
+    /// key files of these roots, whose wrap roots the thief has read, get no envelopes. `keep` is
+    /// all that is kept of any older root, and the further recipients are none until they are named anew by
     /// [`seal_also_for`](Self::seal_also_for): the thief can have planted all others.
     ///
     /// # Errors
@@ -380,7 +380,8 @@ impl CharterDraft {
             return Err(DraftError::NotOlderRoot(root));
         }
         self.begin_epoch();
-        if let Some(succession) = self.state.later_roots.get_mut(usize::from(root)) {
+        // The thief can have raised that of a root before, which an earlier theft had ended.
+        for succession in self.state.later_roots.iter_mut().take(usize::from(root) + 1) {
             succession.until = Epoch::new(0);
         }
         self.owner.wrap_roots.retain(|index, _| *index > root);

@@ -274,6 +274,9 @@ fn draft_distrust_drops_wrap_roots_of_roots_before() {
         let mut draft = next(&known, &roots[2]);
         draft.distrust(root, &kept.into()).unwrap();
         let charter = seal(draft);
+        let untils = charter.state().fields().later_roots.iter().map(|root| root.until.number());
+        // Root 0 counted below epoch 1, root 1 below epoch 2.
+        assert_eq!(untils.collect::<Vec<_>>(), if root == 0 { [0, 2] } else { [0, 0] });
         let held: Vec<_> = owner(&charter, &roots[2]).wrap_roots().keys().copied().collect();
         (held, members(&charter, &roots[2]).envelopes())
     };
@@ -287,13 +290,14 @@ fn draft_distrust_drops_wrap_roots_of_roots_before() {
 fn draft_after_theft_takes_over_nothing_planted() {
     let (roots, known, [planted, named]) = succeeded();
     let last = RootSecret::generate(&mut rng());
-    let changes: [(&RootSecret, &dyn Fn(&mut CharterDraft)); 3] = [
-        (&roots[2], &|draft| draft.distrust(0, &[named].into()).unwrap()),
-        (&roots[2], &|draft| draft.distrust(1, &[named].into()).unwrap()),
-        (&last, &|draft| draft.succeed(&last, Handover::Theft, &[named].into()).unwrap()),
+    let changes: [&dyn Fn(&mut CharterDraft); 3] = [
+        &|draft| draft.distrust(0, &[named].into()).unwrap(),
+        &|draft| draft.distrust(1, &[named].into()).unwrap(),
+        &|draft| draft.succeed(&last, Handover::Theft, &[named].into()).unwrap(),
     ];
     assert!(known.state().fields().kept.contains(&planted));
-    for (at, (last, change)) in changes.into_iter().enumerate() {
+    for (at, change) in changes.into_iter().enumerate() {
+        let last = if at == 2 { &last } else { &roots[2] };
         let mut draft = next(&known, &roots[2]);
         change(&mut draft);
         let charter = seal(draft.clone());
