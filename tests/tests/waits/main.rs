@@ -195,6 +195,7 @@ fn puts_that_wait_for_lock_delay_no_other_request() {
     let delete = Request::Delete { key: key("other"), condition: Condition::Any };
     let answer = held.server.plain().ask(&delete).unwrap();
     assert!(matches!(answer, Response::Deleted { .. }), "{answer:?}");
+    held.server.plain().put("other", b"again", 2);
     held.assert_reads_are_answered("puts wait");
     held.assert_account_is_looked_up(1, "puts wait");
     let versions = Request::Versions { key: key("other"), after: None, limit: 9 };
