@@ -295,10 +295,13 @@ impl<T: Waiter> LockQueues<T> {
             Ok(None) => self.state().leave(id, pause, (2 * pause).min(PAUSE_MAX)),
             Err(failure) => {
                 let mut state = self.state();
-                let next = state.queues.get_mut(&id).and_then(|q| q.take_next(Instant::now()).1);
+                let queue = state.queues.get_mut(&id);
+                let (late, next) =
+                    queue.map_or((Vec::new(), None), |queue| queue.take_next(Instant::now()));
                 state.leave(id, pause, (2 * pause).min(PAUSE_MAX));
                 self.count(&state);
                 drop(state);
+                late.into_iter().for_each(fail_late);
                 if let Some(job) = next {
                     job.fail(JobError::of(failure.into()));
                 }

@@ -1,5 +1,5 @@
 use std::{
-    fs::File,
+    fs::{self, File},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
@@ -107,15 +107,16 @@ impl Bench {
         format!("{:?}", self.metrics)
     }
 
-    /// The lock's file, opened as by another process. It is made when it is first needed.
-    fn open_lock_file(&self) -> File {
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false).open(self.lock_file()).unwrap()
-    }
-
-    /// SHA-256 of "k" begins with 82.
+    /// The lock's file. SHA-256 of "k" begins with 82.
     fn lock_file(&self) -> PathBuf {
         self.dir.path().join("locks/82")
+    }
+
+    /// The lock's file, opened as by another process, which makes it.
+    fn other(&self) -> File {
+        fs::create_dir_all(self.dir.path().join("locks")).unwrap();
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).open(self.lock_file()).unwrap()
     }
 }
 
@@ -162,7 +163,7 @@ fn lock_queue_serves_devices_in_turn_and_is_bounded() {
 fn lock_queue_ends_wait_after_its_time() {
     let bench = Bench::new();
     for is_elsewhere in [true, false] {
-        let other = bench.open_lock_file();
+        let other = bench.other();
         let held = if is_elsewhere {
             other.lock().unwrap();
             None
@@ -185,7 +186,7 @@ fn lock_queue_ends_wait_after_its_time() {
 #[test]
 fn lock_queue_leaves_lock_to_other_process() {
     let bench = Bench::new();
-    let other = bench.open_lock_file();
+    let other = bench.other();
     let mut lock = bench.acquire('a', PATIENCE).unwrap();
     assert!(bench.acquire('b', PATIENCE).is_none());
     let other = thread::spawn(move || {
@@ -221,11 +222,11 @@ fn lock_queue_follows_replaced_lock_file() {
     let bench = Bench::new();
     let lock = bench.acquire('a', PATIENCE).unwrap();
     assert!(bench.acquire('b', PATIENCE).is_none());
-    std::fs::remove_file(bench.lock_file()).unwrap();
+    fs::remove_file(bench.lock_file()).unwrap();
     drop(lock);
     let (device, lock) = bench.goes_on();
     assert_eq!(device, 'b');
-    let other = bench.open_lock_file();
+    let other = bench.other();
     assert!(other.try_lock().is_err(), "the job has the lock of no file");
     drop(lock);
     other.try_lock().unwrap();
@@ -288,14 +289,38 @@ fn lock_queue_asks_for_lease_until_job_is_ready() {
 #[test]
 fn lock_queue_fails_jobs_whose_lock_cannot_be_opened() {
     let bench = Bench::new();
-    let other = bench.open_lock_file();
+    let other = bench.other();
     other.lock().unwrap();
     "ab".chars().for_each(|device| assert!(bench.acquire(device, PATIENCE).is_none()));
-    std::fs::remove_file(bench.lock_file()).unwrap();
+    fs::remove_file(bench.lock_file()).unwrap();
     std::os::unix::fs::symlink("nowhere", bench.lock_file()).unwrap();
     for device in ['a', 'b'] {
         let event = bench.event();
         let Event::Failed(failed, ErrorCode::Unreadable) = event else { panic!("{event:?}") };
         assert_eq!(failed, device);
     }
+}
+
+/// A job whose time is over when its lock turns out not to open is answered too.
+#[test]
+fn lock_queue_fails_late_jobs_whose_lock_cannot_be_opened() {
+    let bench = Bench::new();
+    let lock = bench.acquire('x', PATIENCE).unwrap();
+    // As if the time of `b` were over between the timer's look at the queue and its try. No timer
+    // runs here that could end its wait.
+    let mut state = bench.queues.state();
+    let id = (bench.store.id(), bench.name);
+    let jobs = &mut state.queues.get_mut(&id).unwrap().jobs;
+    for (device, until) in [('b', Instant::now()), ('c', Instant::now() + PATIENCE)] {
+        let job = bench.job(device);
+        assert!(jobs.push(job.device(), job, Some(until)).is_ok());
+    }
+    drop(state);
+    fs::remove_file(bench.lock_file()).unwrap();
+    std::os::unix::fs::symlink("nowhere", bench.lock_file()).unwrap();
+    bench.queues.try_for(id, &bench.store, PAUSE_MIN);
+    bench.assert_failed('b');
+    let event = bench.event();
+    assert!(matches!(event, Event::Failed('c', ErrorCode::Unreadable)), "{event:?}");
+    drop(lock);
 }
