@@ -67,6 +67,11 @@ impl ReceivedCompletions {
         (completions, Self(receiver))
     }
 
+    /// Whether no result has come that was not taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The result of the next job.
     pub(crate) fn done(&self) -> Done {
         match self.0.recv_timeout(std::time::Duration::from_secs(20)) {

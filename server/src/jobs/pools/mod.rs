@@ -16,7 +16,7 @@ use super::{
     job::{Done, Job, Step},
     locks::{LockQueues, Waiter},
     pool::{Pool, PoolThreads, Size, Work},
-    reply::{ReplyTo, Ticket},
+    reply::{Reply, ReplyTo, Ticket},
     slab::ConnectionId,
 };
 use crate::{
@@ -102,7 +102,7 @@ impl PoolsThreads {
 #[derive(Debug)]
 struct Task {
     job: Job,
-    reply: Option<ReplyTo>,
+    reply: Option<Reply>,
     device: Device,
     /// The lock that the job has waited for.
     lock: Option<Lock>,
@@ -191,7 +191,8 @@ impl Pools {
     /// any result.
     pub(crate) fn submit(&self, job: Job, reply: ReplyTo, now: Instant) -> Ticket {
         let (device, pools) = (reply.device, self.clone());
-        self.queue(Task { job, reply: Some(reply), device, lock: None, pools }, now);
+        let reply = Some(Reply::new(reply, job.buffers()));
+        self.queue(Task { job, reply, device, lock: None, pools }, now);
         Ticket::new()
     }
 
@@ -216,10 +217,7 @@ impl Pools {
     /// Ends the job of a connection that has ended, if it waits for a lock or a lease.
     pub(crate) fn cancel(&self, completions: &Completions, connection: ConnectionId) {
         self.0.locks.cancel(|task| {
-            let is_its = |reply: &ReplyTo| {
-                reply.connection == connection && reply.completions.is_same(completions)
-            };
-            task.reply.as_ref().is_some_and(is_its)
+            task.reply.as_ref().is_some_and(|reply| reply.is_to(completions, connection))
         });
     }
 }
@@ -301,7 +299,10 @@ impl Waiter for Task {
 
     /// Its worker hears nothing of it: the connection is gone.
     fn end(self) {
-        let Self { job, device, pools, .. } = self;
+        let Self { job, reply, device, pools, lock: _ } = self;
+        if let Some(reply) = reply {
+            reply.forget();
+        }
         if let (_, Some(rest)) = job.refuse(ErrorCode::Busy.into()) {
             pools.discard(rest, device, Instant::now());
         }
