@@ -44,7 +44,9 @@ const BREAK: Duration = Duration::from_millis(20);
 /// How long the timer stays when no job waits.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A job that can wait. None of its methods blocks, and none is called with a lock held.
+/// A job that can wait. The queues call [`Self::device`] and [`Self::is_ready`] with their lock
+/// held, so these two take short locks only, and call no queue. The others may, and are called
+/// without it.
 pub(crate) trait Waiter: Send + Sized + 'static {
     /// The device that it is done for.
     fn device(&self) -> Device;
