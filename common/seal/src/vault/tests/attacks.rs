@@ -266,3 +266,20 @@ fn attack_55_thousand_foreign_envelopes_are_tried_in_no_time() {
     let sealed = fields.signed(&members, b"", &signature).map(|_| ());
     assert!(matches!(sealed, Err(CharterError::TooLong(_))));
 }
+
+/// A device of role owner can sign certificates that count below the `until` of its root, also where
+/// another program has taken the wrap root away and left the `until`.
+#[test]
+fn draft_revokes_no_owner_whose_root_counts_in_earlier_epochs() {
+    let (golden, root) = (golden_charter("charter-v2/4-planned"), golden_root(1));
+    let mut owner = Owner::open(&golden, &root.owner_key()).unwrap();
+    owner.wrap_roots.clear();
+    owner.issued.retain(|_, issued| issued.root == 0);
+    let owner = owner.seal(&golden.public_hash(), &root.owner_key(), &mut rng()).unwrap();
+    let known = signed(&golden, golden.members(), &owner, &root);
+    let mut draft = CharterDraft::next(&known, &root, 1).unwrap();
+    let refused = Err(DraftError::HasRoot(device(LAPTOP)));
+    assert_eq!(draft.revoke(device(LAPTOP), Epoch::new(0)), refused);
+    draft.distrust(0, &BTreeSet::new()).unwrap();
+    assert_eq!(draft.revoke(device(LAPTOP), Epoch::new(0)), Ok(()));
+}
