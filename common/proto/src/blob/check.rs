@@ -181,8 +181,8 @@ impl<'a> Checked<'a> {
 
 /// Checks a footer by what FORMAT 14 says "Of a **footer**, once it is whole": `front` came as
 /// slices and `tail` in a frame. `slices` are all slices of the upload in their order, by length
-/// and digest: each part is one, and the front one or more. `now` is the server's clock, in ns since
-/// 1970. The header has been checked.
+/// and digest: each part is one, and the front one or more. `now` is the server's clock, in ns
+/// since 1970. The header has been checked.
 ///
 /// # Errors
 /// Says which rule it breaks.

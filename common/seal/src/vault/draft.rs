@@ -362,10 +362,10 @@ impl CharterDraft {
     }
 
     /// Takes from an older root what it still has, in a new epoch, since it may have been stolen:
-    /// of its certificates, and those of the roots before it, those count that are in `keep`; and the
-    /// key files of these roots, whose wrap roots the thief has read, get no envelopes. `keep` is
-    /// all that is kept of any older root, and the further recipients are none until they are named anew by
-    /// [`seal_also_for`](Self::seal_also_for): the thief can have planted all others.
+    /// of its certificates, and those of the roots before it, those count that are in `keep`; and
+    /// the key files of these roots, whose wrap roots the thief has read, get no envelopes. `keep`
+    /// is all that is kept of any older root, and the further recipients are none until they are
+    /// named anew by [`seal_also_for`](Self::seal_also_for): the thief can have planted all others.
     ///
     /// # Errors
     /// [`DraftError::NotOlderRoot`]; [`DraftError::NotNoted`] for a certificate that the owner does
@@ -405,8 +405,8 @@ impl CharterDraft {
     /// Seals the charter, signed by the vault's last root.
     ///
     /// # Errors
-    /// Says which rule of FORMAT 13 it would break; [`DraftError::LastSerial`] when the draft begins
-    /// no epoch.
+    /// Says which rule of FORMAT 13 it would break; [`DraftError::LastSerial`] when the draft
+    /// begins no epoch.
     pub fn seal(self, rng: &mut dyn CryptoRng) -> Result<HeldCharter, DraftError> {
         let members = self.members(rng)?;
         let serial = self.serial.ok_or(DraftError::LastSerial)?;

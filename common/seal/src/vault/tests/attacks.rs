@@ -267,8 +267,8 @@ fn attack_55_thousand_foreign_envelopes_are_tried_in_no_time() {
     assert!(matches!(sealed, Err(CharterError::TooLong(_))));
 }
 
-/// A device of role owner can sign certificates that count below the `until` of its root, also where
-/// another program has taken the wrap root away and left the `until`.
+/// A device of role owner can sign certificates that count below the `until` of its root, also
+/// where another program has taken the wrap root away and left the `until`.
 #[test]
 fn draft_revokes_no_owner_whose_root_counts_in_earlier_epochs() {
     let (golden, root) = (golden_charter("charter-v2/4-planned"), golden_root(1));
