@@ -6,18 +6,18 @@ use zput_proto::{
     message_v2::{About, Head, NewHead, Request, Response},
 };
 
-use super::frame2;
+use super::frames;
 
 pub(crate) fn run(input: &[u8]) {
     // Variant 14 of a request is a Commit, with a head.
     if let Some(Request::Commit { head: Some(new) }) =
-        frame2::body::<Request>(&[&[14, 1], input].concat())
+        frames::body::<Request>(&[&[14, 1], input].concat())
     {
         new_head(&new, input);
     }
     // Variant 16 of an answer is an error, here of code 15, without a text, about a head.
     if let Some(Response::Error(error)) =
-        frame2::body::<Response>(&[&[16, 15, 0, 2], input].concat())
+        frames::body::<Response>(&[&[16, 15, 0, 2], input].concat())
     {
         let About::Head(Head { header, tail }) = error.about else {
             panic!("the error is about something else");

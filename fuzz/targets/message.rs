@@ -6,15 +6,17 @@ use zput_proto::{
     limits::FRAME_MAX_BYTES,
     message::{
         Message, Request, Response,
-        frame::{self, FrameReader, LENGTH_BYTES},
+        frame::{self, LENGTH_BYTES},
     },
 };
+
+use super::frames;
 
 pub(crate) fn run(input: &[u8]) {
     once::<Request>(input);
     once::<Response>(input);
-    stream::<Request>(input);
-    stream::<Response>(input);
+    frames::stream::<Request>(input);
+    frames::stream::<Response>(input);
 }
 
 fn once<M: Message + PartialEq + Debug>(body: &[u8]) {
@@ -25,25 +27,5 @@ fn once<M: Message + PartialEq + Debug>(body: &[u8]) {
         let again = frame::encode(&message, FRAME_MAX_BYTES)
             .and_then(|frame| frame::decode::<M>(&frame[LENGTH_BYTES..]));
         assert_eq!(again, Ok(message));
-    }
-}
-
-/// The same frames at once and byte by byte.
-fn stream<M: Message + PartialEq + Debug>(input: &[u8]) {
-    let mut whole = FrameReader::new(FRAME_MAX_BYTES);
-    let mut pieces = FrameReader::new(FRAME_MAX_BYTES);
-    let mut rest = input;
-    loop {
-        let before = rest;
-        let result = whole.read::<M>(&mut rest);
-        let taken = &before[..before.len() - rest.len()];
-        let mut last = Ok(None);
-        for byte in taken {
-            last = pieces.read::<M>(&mut &[*byte][..]);
-        }
-        match result {
-            Ok(Some(message)) => assert_eq!(last, Ok(Some(message))),
-            _ => return,
-        }
     }
 }

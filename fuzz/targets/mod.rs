@@ -4,7 +4,7 @@ mod certificate;
 mod charter;
 mod client_session;
 mod footer;
-mod frame2;
+mod frames;
 mod front;
 mod golden;
 mod golden_v2;

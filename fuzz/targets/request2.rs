@@ -2,9 +2,9 @@
 
 use zput_proto::message_v2::Request;
 
-use super::frame2;
+use super::frames;
 
 pub(crate) fn run(input: &[u8]) {
-    frame2::body::<Request>(input);
-    frame2::stream::<Request>(input);
+    frames::body::<Request>(input);
+    frames::stream::<Request>(input);
 }

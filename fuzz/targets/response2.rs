@@ -2,9 +2,9 @@
 
 use zput_proto::message_v2::Response;
 
-use super::frame2;
+use super::frames;
 
 pub(crate) fn run(input: &[u8]) {
-    frame2::body::<Response>(input);
-    frame2::stream::<Response>(input);
+    frames::body::<Response>(input);
+    frames::stream::<Response>(input);
 }

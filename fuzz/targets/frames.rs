@@ -1,10 +1,10 @@
-//! What holds of every frame of protocol 2.
+//! What holds of every frame, of either protocol.
 
 use std::fmt::Debug;
 
 use zput_proto::{
     limits::FRAME_MAX_BYTES,
-    message_v2::{
+    message::{
         Message,
         frame::{self, FrameReader, LENGTH_BYTES},
     },
